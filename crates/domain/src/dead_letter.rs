@@ -1,0 +1,67 @@
+//! What could not be processed, and what came too late: nothing is lost.
+
+use crate::{Id, Micros, Position};
+use serde::{Deserialize, Serialize};
+
+/// An input that cannot be processed. Key of its topic: as the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// UUIDv5 of where it stood and who could not read it.
+    pub id: Id,
+    /// The topic it was in, or was meant for.
+    pub topic: String,
+    /// Where it stood in the log; `None` for what never got that far.
+    pub position: Option<Position>,
+    /// Where it stood before the log: `file.csv:123`; empty if it came from the log.
+    pub origin: String,
+    /// The original key.
+    #[serde(with = "hex")]
+    pub key: Vec<u8>,
+    /// The original bytes.
+    #[serde(with = "hex")]
+    pub value: Vec<u8>,
+    /// A word for the kind of fault: `framing`, `schema`, `decode`, `value`, `csv`, `json`, …
+    pub class: String,
+    /// What is wrong, where, and what is allowed.
+    pub reason: String,
+    /// Which service could not process it.
+    pub service: String,
+    /// When that was.
+    pub at: Micros,
+}
+
+/// An event that came after its subject's watermark. Key of its topic: as the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateEvent {
+    /// UUIDv5 of its position.
+    pub id: Id,
+    /// Where it stands.
+    pub position: Position,
+    /// The original bytes.
+    #[serde(with = "hex")]
+    pub value: Vec<u8>,
+    /// When it was so.
+    pub event_time: Micros,
+    /// The watermark that had already passed.
+    pub watermark: Micros,
+    /// When it was found late.
+    pub at: Micros,
+}
+
+/// Bytes in JSON: two hex digits each.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&bytes.iter().map(|b| format!("{b:02x}")).collect::<String>())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(d)?;
+        let digit = |i: usize| text.get(i..i + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+        (0..text.len())
+            .step_by(2)
+            .map(|i| digit(i).ok_or_else(|| serde::de::Error::custom("not hex digits")))
+            .collect()
+    }
+}

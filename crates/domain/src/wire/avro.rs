@@ -1,0 +1,319 @@
+//! Reads Avro's primitives from a borrowed body. On the hot path of every event: it borrows text
+//! instead of copying it, checks every size before it uses it, and refuses instead of panicking.
+
+use super::WireError;
+use crate::decimal::MONEY_SCALE;
+use crate::{Currency, Id, Micros, Money};
+use rust_decimal::Decimal;
+
+/// The longest body of most facts, in bytes.
+pub const MAX_BODY: usize = 1 << 20;
+/// The most items of one array or map.
+pub const MAX_ITEMS: usize = 10_000;
+
+/// A body and how far it has been read.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    body: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of `body`; an error of class `limit` if it has more than `max` bytes.
+    pub fn new(body: &'a [u8], max: usize) -> Result<Self, WireError> {
+        if body.len() > max {
+            let found = body.len();
+            return Err(limit(format!("the body has {found} bytes, at most {max} are read")));
+        }
+        Ok(Self { body, at: 0 })
+    }
+
+    /// Fails if bytes are left over.
+    pub fn finish(self) -> Result<(), WireError> {
+        match self.left() {
+            0 => Ok(()),
+            left => Err(decode(format!("{left} bytes are left over after byte {}", self.at))),
+        }
+    }
+
+    fn left(&self) -> usize {
+        self.body.len() - self.at
+    }
+
+    fn take(&mut self, len: usize, what: &str) -> Result<&'a [u8], WireError> {
+        if len > self.left() {
+            return Err(self.short(len, what));
+        }
+        let taken = &self.body[self.at..self.at + len];
+        self.at += len;
+        Ok(taken)
+    }
+
+    #[cold]
+    fn short(&self, len: usize, what: &str) -> WireError {
+        let (at, left) = (self.at, self.left());
+        decode(format!("{what} at byte {at} needs {len} bytes, {left} are left"))
+    }
+
+    /// A `long`: zig-zag, seven bits a byte, at most ten bytes.
+    #[inline]
+    pub fn long(&mut self) -> Result<i64, WireError> {
+        let mut value = 0u64;
+        for (i, byte) in self.body[self.at..].iter().take(10).enumerate() {
+            if i == 9 && *byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if *byte < 0x80 {
+                self.at += i + 1;
+                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+            }
+        }
+        Err(decode(format!("the number at byte {} does not end or exceeds 64 bits", self.at)))
+    }
+
+    /// An `int`; fails outside 32 bits.
+    pub fn int(&mut self) -> Result<i32, WireError> {
+        let at = self.at;
+        self.long()?.try_into().map_err(|_| decode(format!("the int at byte {at} exceeds 32 bits")))
+    }
+
+    /// A count such as an offset: a `long` that may not be negative.
+    pub fn count<N: TryFrom<i64>>(&mut self) -> Result<N, WireError> {
+        let at = self.at;
+        let found = self.long()?;
+        N::try_from(found)
+            .map_err(|_| decode(format!("the count at byte {at} is {found}, which is out of range")))
+    }
+
+    /// A `boolean`: one byte, 0 or 1.
+    pub fn boolean(&mut self) -> Result<bool, WireError> {
+        match self.take(1, "the boolean")? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            found => Err(decode(format!(
+                "the boolean at byte {} is {found:?}, only 0 and 1 are allowed",
+                self.at - 1
+            ))),
+        }
+    }
+
+    /// A `double`; NaN and infinities are refused.
+    pub fn double(&mut self) -> Result<f64, WireError> {
+        let value = f64::from_le_bytes(self.fixed()?);
+        if value.is_finite() {
+            return Ok(value);
+        }
+        Err(decode(format!("the double at byte {} is {value}, it must be finite", self.at - 8)))
+    }
+
+    /// `fixed(N)`.
+    #[inline]
+    pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N, "the fixed value")?);
+        Ok(out)
+    }
+
+    /// `bytes`, borrowed.
+    #[inline]
+    pub fn bytes(&mut self) -> Result<&'a [u8], WireError> {
+        let at = self.at;
+        let len = self.long()?;
+        match usize::try_from(len) {
+            Ok(len) => self.take(len, "the text or the bytes"),
+            Err(_) => Err(decode(format!("the length at byte {at} is {len}, it may not be negative"))),
+        }
+    }
+
+    /// A `string`, borrowed; fails unless it is UTF-8.
+    #[inline]
+    pub fn str(&mut self) -> Result<&'a str, WireError> {
+        let bytes = self.bytes()?;
+        std::str::from_utf8(bytes).map_err(|error| {
+            decode(format!("the text before byte {} is not UTF-8: {error}", self.at))
+        })
+    }
+
+    /// A `string`, owned.
+    pub fn string(&mut self) -> Result<String, WireError> {
+        self.str().map(str::to_owned)
+    }
+
+    /// A `fixed(16)` id.
+    pub fn id(&mut self) -> Result<Id, WireError> {
+        self.fixed().map(Id::from_bytes)
+    }
+
+    /// A `timestamp-micros`.
+    pub fn micros(&mut self) -> Result<Micros, WireError> {
+        self.long().map(Micros)
+    }
+
+    /// The number of an enum's symbol or a union's branch, below `count`.
+    pub fn index(&mut self, count: usize) -> Result<usize, WireError> {
+        let at = self.at;
+        let found = self.long()?;
+        usize::try_from(found).ok().filter(|i| *i < count).ok_or_else(|| {
+            decode(format!("the choice at byte {at} is {found}, it must be 0 to {}", count - 1))
+        })
+    }
+
+    /// One of `values`, in the order of the schema's symbols.
+    pub fn symbol<T: Copy>(&mut self, values: &[T]) -> Result<T, WireError> {
+        self.index(values.len()).map(|i| values[i])
+    }
+
+    /// The union `["null", T]`.
+    pub fn option<T>(
+        &mut self,
+        item: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
+        match self.index(2)? {
+            0 => Ok(None),
+            _ => item(self).map(Some),
+        }
+    }
+
+    /// The items of an array or the entries of a map. Each takes at least one byte, so their number
+    /// is held against the bytes that are left before room is made for them.
+    pub fn items<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        let mut out = Vec::new();
+        while let Some((count, end)) = self.block(out.len())? {
+            out.reserve_exact(count.min(64));
+            for _ in 0..count {
+                out.push(item(self)?);
+            }
+            if end.is_some_and(|end| end != self.at) {
+                return Err(decode(format!("the block before byte {} misstates its size", self.at)));
+            }
+        }
+        Ok(out)
+    }
+
+    /// How many items the next block holds and, if it says so, where it ends; `None` at the end.
+    fn block(&mut self, before: usize) -> Result<Option<(usize, Option<usize>)>, WireError> {
+        let at = self.at;
+        let found = self.long()?;
+        if found == 0 {
+            return Ok(None);
+        }
+        let size = if found < 0 { Some(self.count::<usize>()?) } else { None };
+        let count = usize::try_from(found.unsigned_abs()).unwrap_or(usize::MAX);
+        let room = size.unwrap_or(usize::MAX).min(self.left());
+        if count > room || size.is_some_and(|size| size > self.left()) {
+            let left = self.left();
+            return Err(decode(format!(
+                "the block at byte {at} claims {count} items, {left} bytes are left"
+            )));
+        }
+        if before + count > MAX_ITEMS {
+            return Err(limit(format!("the list at byte {at} has more than {MAX_ITEMS} items")));
+        }
+        Ok(Some((count, size.map(|size| self.at + size))))
+    }
+
+    /// Money: a decimal with [`MONEY_SCALE`] digits after the point, then its currency.
+    pub fn money(&mut self) -> Result<Money, WireError> {
+        let bytes = self.bytes()?;
+        let amount = unscaled(bytes)
+            .and_then(|value| Decimal::try_from_i128_with_scale(value, MONEY_SCALE).ok())
+            .ok_or_else(|| {
+                let (found, at) = (bytes.len(), self.at);
+                decode(format!("the {found} bytes of an amount before byte {at} do not fit 96 bits"))
+            })?;
+        let code = self.str()?;
+        let currency = Currency::parse(code)
+            .ok_or_else(|| decode(format!("{code:?} is not an ISO 4217 code such as GBP")))?;
+        Ok(Money { amount, currency })
+    }
+}
+
+/// Big-endian two's complement of one to sixteen bytes.
+fn unscaled(bytes: &[u8]) -> Option<i128> {
+    let sign = if *bytes.first()? >= 0x80 { 0xff } else { 0 };
+    let mut wide = [sign; 16];
+    wide.get_mut(16usize.checked_sub(bytes.len())?..)?.copy_from_slice(bytes);
+    Some(i128::from_be_bytes(wide))
+}
+
+#[cold]
+fn decode(reason: String) -> WireError {
+    WireError::new("decode", reason)
+}
+
+#[cold]
+fn limit(reason: String) -> WireError {
+    WireError::new("limit", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(bytes: &[u8]) -> Reader<'_> {
+        Reader::new(bytes, MAX_BODY).unwrap()
+    }
+
+    #[test]
+    fn longs_are_zig_zag_and_stop_at_64_bits() {
+        let mut max = [0xff; 10];
+        max[9] = 1;
+        for (bytes, value) in
+            [(&[0][..], 0), (&[1], -1), (&[2], 1), (&[0x80, 0x01], 64), (&max, i64::MIN)]
+        {
+            assert_eq!(reader(bytes).long(), Ok(value));
+        }
+        max[9] = 2;
+        for bad in [&[][..], &[0x80], &max, &[0xff; 11]] {
+            assert!(reader(bad).long().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_checked_before_anything_is_allocated() {
+        let huge = [0xfe, 0xff, 0xff, 0xff, 0x0f];
+        assert!(reader(&huge).bytes().is_err());
+        assert!(reader(&[1]).bytes().is_err(), "a negative length");
+        assert!(reader(&huge).items(|r| r.long()).is_err());
+        let mut least = [0xff; 10];
+        least[9] = 1;
+        assert!(reader(&least).items(|r| r.long()).is_err(), "the least count has no absolute value");
+        assert_eq!(Reader::new(&[0; 9], 8).unwrap_err().class, "limit");
+    }
+
+    #[test]
+    fn blocks_may_come_in_parts_and_must_be_as_long_as_they_say() {
+        let items = |bytes| reader(bytes).items(|r| r.long());
+        assert_eq!(items(&[2, 2, 4, 4, 6, 0]), Ok(vec![1, 2, 3]));
+        assert_eq!(items(&[3, 4, 2, 4, 0]), Ok(vec![1, 2]), "two items in two bytes");
+        assert!(items(&[3, 6, 2, 4, 0, 0]).is_err(), "three bytes are claimed");
+        let mut many = vec![0xa2, 0x9c, 0x01]; // 10,001 items
+        many.resize(20_000, 0);
+        assert_eq!(items(&many).unwrap_err().class, "limit");
+    }
+
+    #[test]
+    fn what_no_fact_can_hold_is_refused() {
+        assert!(reader(&f64::NAN.to_le_bytes()).double().is_err());
+        assert!(reader(&f64::INFINITY.to_le_bytes()).double().is_err());
+        assert!(reader(&[2]).boolean().is_err());
+        assert!(reader(&[2, 0xff]).str().is_err());
+        assert!(reader(&[4]).symbol(&[1, 2]).is_err());
+        assert!(reader(&[0x80, 0x80, 0x80, 0x80, 0x10]).int().is_err());
+        assert!(reader(&[0]).money().is_err(), "an amount of no bytes");
+        assert!(reader(&[2, 1, 6, b'g', b'b', b'p']).money().is_err());
+    }
+
+    #[test]
+    fn amounts_are_twos_complement() {
+        for (bytes, value) in [(&[0][..], 0), (&[0xff], -1), (&[0, 0x80], 128), (&[0xff, 0x7f], -129)] {
+            assert_eq!(unscaled(bytes), Some(value));
+        }
+        assert_eq!(unscaled(&[]), None);
+        assert_eq!(unscaled(&[0; 17]), None);
+    }
+}

@@ -1,0 +1,29 @@
+//! The log, the topology and the loop that runs steps over it, exactly once.
+//!
+//! Read in this order: what a record is, what a log promises, what a topology says, what a step may
+//! do, and then [`processor`], the one loop that performs what steps ask for.
+
+pub mod chunk;
+pub mod record;
+
+pub mod log;
+
+pub mod embedded;
+pub mod memory;
+
+pub mod effects;
+pub mod state;
+pub mod step;
+pub mod table;
+pub mod topology;
+
+pub mod processor;
+pub mod snapshot;
+pub mod time;
+
+pub use chunk::{Chunk, ChunkBuilder};
+pub use effects::Effects;
+pub use log::{CommitError, Log, LogError, Polled, Span, Transaction, Worker, WorkerSpec};
+pub use record::{Batch, Record};
+pub use step::{Poison, Step};
+pub use topology::Topology;

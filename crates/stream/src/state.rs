@@ -1,0 +1,328 @@
+//! Keyed state of one partition: a map in memory, an overlay for the open transaction, and what
+//! goes to the changelog. State is folded in only after the commit.
+
+use crate::chunk::ChunkBuilder;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
+use tocsin_domain::Micros;
+
+/// What is kept for one key.
+pub trait State: Clone + Default + Send + 'static {
+    /// Appends what [`State::decode`] reads.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// Reads what [`State::encode`] wrote, now or in an older version; `None` if it is neither.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+
+    /// Whether there is nothing left to keep: the key is then deleted.
+    fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// When this key wants to be woken. Timers need no store of their own: they follow from the
+    /// state, are committed with it and restored with it.
+    fn wake(&self) -> Wake {
+        Wake::default()
+    }
+}
+
+/// The next times at which a key wants [`crate::Step::on_wake`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// In event time: when its subject's input is idle or has ended. While events come, a step
+    /// sees the time in them.
+    pub event: Option<Micros>,
+    /// By the wall clock.
+    pub processing: Option<Micros>,
+}
+
+/// Which clock rang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clock {
+    /// Event time.
+    Event,
+    /// The wall clock.
+    Processing,
+}
+
+/// The state of one partition.
+#[derive(Debug, Default)]
+pub struct Store<S> {
+    index: HashMap<Box<[u8]>, u32, RandomState>,
+    slots: Vec<Slot<S>>,
+    free: Vec<u32>,
+    dirty: Vec<u32>,
+    wakes: BTreeSet<(Clock, Micros, u32)>,
+}
+
+#[derive(Debug)]
+struct Slot<S> {
+    key: Box<[u8]>,
+    committed: Option<S>,
+    /// Kept after a fold, so that the next change reuses its memory.
+    pending: Option<S>,
+    dirty: bool,
+}
+
+impl<S: State> Store<S> {
+    /// The state of a key as the open transaction sees it.
+    pub fn get(&self, key: &[u8]) -> Option<&S> {
+        let slot = &self.slots[*self.index.get(key)? as usize];
+        if slot.dirty { slot.pending.as_ref() } else { slot.committed.as_ref() }
+    }
+
+    /// The state of a key, to be changed in the open transaction; a new key begins with the
+    /// default.
+    pub fn change(&mut self, key: &[u8]) -> &mut S {
+        let at = match self.index.get(key) {
+            Some(at) => *at,
+            None => self.insert(key),
+        };
+        let slot = &mut self.slots[at as usize];
+        if !slot.dirty {
+            slot.dirty = true;
+            self.dirty.push(at);
+            match (&mut slot.pending, &slot.committed) {
+                (Some(pending), Some(committed)) => pending.clone_from(committed),
+                (pending, committed) => *pending = Some(committed.clone().unwrap_or_default()),
+            }
+        }
+        slot.pending.get_or_insert_default()
+    }
+
+    fn insert(&mut self, key: &[u8]) -> u32 {
+        let slot = Slot { key: key.into(), committed: None, pending: None, dirty: false };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at as usize] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        };
+        self.index.insert(key.into(), at);
+        at
+    }
+
+    /// Appends what the open transaction changed: each key once, with its last state.
+    pub fn write_changes(&self, out: &mut ChunkBuilder) {
+        for at in &self.dirty {
+            let slot = &self.slots[*at as usize];
+            match &slot.pending {
+                Some(state) if !state.is_empty() => {
+                    out.push_with(&slot.key, |bytes| state.encode(bytes));
+                }
+                _ if slot.committed.is_some() => out.push(&slot.key, None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the open transaction changed anything.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The transaction was committed: its changes are the state now.
+    pub fn fold(&mut self) {
+        for at in std::mem::take(&mut self.dirty) {
+            let slot = &mut self.slots[at as usize];
+            slot.dirty = false;
+            let before = slot.committed.as_ref().map(State::wake).unwrap_or_default();
+            std::mem::swap(&mut slot.committed, &mut slot.pending);
+            if slot.committed.as_ref().is_none_or(State::is_empty) {
+                set_wake(&mut self.wakes, at, before, Wake::default());
+                self.remove(at);
+            } else {
+                let after = slot.committed.as_ref().map(State::wake).unwrap_or_default();
+                set_wake(&mut self.wakes, at, before, after);
+            }
+        }
+    }
+
+    /// The transaction was dropped: its changes never were.
+    pub fn abort(&mut self) {
+        for at in std::mem::take(&mut self.dirty) {
+            let slot = &mut self.slots[at as usize];
+            slot.dirty = false;
+            if slot.committed.is_none() {
+                self.remove(at);
+            }
+        }
+    }
+
+    fn remove(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        self.index.remove(&slot.key);
+        (slot.key, slot.committed, slot.pending) = (Box::default(), None, None);
+        self.free.push(at);
+    }
+
+    /// Takes over one record of the changelog. `false` if its value cannot be read.
+    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> bool {
+        let state = match value.map(S::decode) {
+            Some(None) => return false,
+            Some(state) => state,
+            None => None,
+        };
+        let at = match (self.index.get(key), &state) {
+            (Some(at), _) => *at,
+            (None, Some(_)) => self.insert(key),
+            (None, None) => return true,
+        };
+        let slot = &mut self.slots[at as usize];
+        let before = slot.committed.as_ref().map(State::wake).unwrap_or_default();
+        let after = state.as_ref().map(State::wake).unwrap_or_default();
+        set_wake(&mut self.wakes, at, before, after);
+        slot.committed = state;
+        if slot.committed.is_none() {
+            self.remove(at);
+        }
+        true
+    }
+
+    /// Every key and its committed state, in no order.
+    pub fn committed(&self) -> impl Iterator<Item = (&[u8], &S)> {
+        self.slots.iter().filter_map(|slot| Some((&*slot.key, slot.committed.as_ref()?)))
+    }
+
+    /// How many keys have a committed state.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether no key has any state.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first committed wake of a clock: when, and which key.
+    pub fn next_wake(&self, clock: Clock) -> Option<(Micros, &[u8])> {
+        let (found, at, slot) = self.wakes.range((clock, Micros::MIN, 0)..).next()?;
+        (*found == clock).then(|| (*at, &*self.slots[*slot as usize].key))
+    }
+
+    /// The keys whose committed wake of a clock is at `until` or before, earliest first.
+    pub fn due(&self, clock: Clock, until: Micros) -> Vec<(Micros, Box<[u8]>)> {
+        self.wakes
+            .range((clock, Micros::MIN, 0)..=(clock, until, u32::MAX))
+            .map(|(_, at, slot)| (*at, self.slots[*slot as usize].key.clone()))
+            .collect()
+    }
+}
+
+fn set_wake(wakes: &mut BTreeSet<(Clock, Micros, u32)>, at: u32, before: Wake, after: Wake) {
+    if before == after {
+        return;
+    }
+    for (clock, old, new) in [
+        (Clock::Event, before.event, after.event),
+        (Clock::Processing, before.processing, after.processing),
+    ] {
+        if let Some(time) = old {
+            wakes.remove(&(clock, time, at));
+        }
+        if let Some(time) = new {
+            wakes.insert((clock, time, at));
+        }
+    }
+}
+
+/// The state of a step that keeps none.
+impl State for () {
+    fn encode(&self, _: &mut Vec<u8>) {}
+
+    fn decode(_: &[u8]) -> Option<()> {
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Chunk;
+    use std::sync::Arc;
+
+    #[derive(Clone, Default, Debug, PartialEq)]
+    struct Count(u8);
+
+    impl State for Count {
+        fn encode(&self, out: &mut Vec<u8>) {
+            out.push(self.0);
+        }
+        fn decode(bytes: &[u8]) -> Option<Self> {
+            Some(Count(*bytes.first()?))
+        }
+        fn is_empty(&self) -> bool {
+            self.0 == 0
+        }
+        fn wake(&self) -> Wake {
+            Wake { event: None, processing: Some(Micros(i64::from(self.0))) }
+        }
+    }
+
+    fn changes(store: &Store<Count>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut out = ChunkBuilder::default();
+        store.write_changes(&mut out);
+        let chunk =
+            Chunk { base: 0, time: Micros(0), count: out.count(), bytes: out.bytes().into() };
+        let topic = Arc::from("t");
+        chunk.records(&topic, 0).map(|r| (r.key.to_vec(), r.value.map(<[u8]>::to_vec))).collect()
+    }
+
+    #[test]
+    fn a_change_is_seen_at_once_and_kept_only_by_a_fold() {
+        let mut store = Store::<Count>::default();
+        store.change(b"a").0 = 1;
+        store.change(b"a").0 = 2;
+        assert_eq!(store.get(b"a"), Some(&Count(2)));
+        assert_eq!(changes(&store), [(b"a".to_vec(), Some(vec![2]))]);
+        store.abort();
+        assert_eq!((store.get(b"a"), store.len()), (None, 0));
+        store.change(b"a").0 = 3;
+        store.fold();
+        store.change(b"a").0 = 9;
+        store.abort();
+        assert_eq!(store.get(b"a"), Some(&Count(3)));
+        assert_eq!(store.next_wake(Clock::Processing), Some((Micros(3), &b"a"[..])));
+    }
+
+    #[test]
+    fn an_empty_state_is_a_tombstone_once_it_was_committed() {
+        let mut store = Store::<Count>::default();
+        store.change(b"a").0 = 0;
+        assert_eq!(changes(&store), []);
+        store.fold();
+        store.change(b"a").0 = 1;
+        store.fold();
+        store.change(b"a").0 = 0;
+        assert_eq!(changes(&store), [(b"a".to_vec(), None)]);
+        store.fold();
+        assert!(store.is_empty());
+        assert_eq!(store.next_wake(Clock::Processing), None);
+    }
+
+    #[test]
+    fn a_changelog_gives_the_same_state_again() {
+        let (mut store, mut copy) = (Store::<Count>::default(), Store::<Count>::default());
+        for (key, value) in [(b"a", 1), (b"b", 2), (b"a", 0), (b"c", 3), (b"b", 5)] {
+            store.change(key).0 = value;
+            for (key, value) in changes(&store) {
+                assert!(copy.restore(&key, value.as_deref()));
+            }
+            store.fold();
+        }
+        let sorted = |store: &Store<Count>| {
+            let mut all: Vec<_> =
+                store.committed().map(|(k, s)| (k.to_vec(), s.clone())).collect();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all
+        };
+        assert_eq!(sorted(&store), sorted(&copy));
+        assert_eq!(copy.due(Clock::Processing, Micros(4)).len(), 1);
+        assert!(!copy.restore(b"x", Some(b"")));
+    }
+}

@@ -1,0 +1,75 @@
+//! A step: `(state, input, now) → effects`. No clock, no randomness, no I/O; so it can be simulated,
+//! replayed and back-tested.
+
+use crate::effects::Effects;
+use crate::record::Record;
+use crate::state::{Clock, State, Store};
+use tocsin_domain::Micros;
+use tocsin_domain::wire::WireError;
+
+/// What a service does with its inputs.
+pub trait Step: Send {
+    /// What it keeps for a key; `()` for nothing.
+    type State: State;
+    /// What it writes to the projection store; `()` for nothing.
+    type Write: Send;
+
+    /// One record of an input. A step that answers [`Poison`] has changed nothing.
+    fn on_record(
+        &mut self,
+        record: &Record<'_>,
+        now: Micros,
+        store: &mut Store<Self::State>,
+        effects: &mut Effects<Self::Write>,
+    ) -> Result<(), Poison>;
+
+    /// A key's [`State::wake`] has come. It must move the wake on, or it rings again.
+    fn on_wake(
+        &mut self,
+        _wake: Ring<'_>,
+        _store: &mut Store<Self::State>,
+        _effects: &mut Effects<Self::Write>,
+    ) {
+    }
+
+    /// One record of a table: a new value, or `None` for a key that was deleted.
+    fn on_table(&mut self, _table: &str, _key: &[u8], _value: Option<&[u8]>) -> Result<(), Poison> {
+        Ok(())
+    }
+}
+
+/// A wake that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring<'a> {
+    /// Whose.
+    pub key: &'a [u8],
+    /// Which clock.
+    pub clock: Clock,
+    /// How far event time is known to have come for the key; [`Micros::MAX`] when its input ended.
+    pub event_time: Micros,
+    /// The wall clock.
+    pub now: Micros,
+}
+
+/// Why a record can never be processed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{class}: {reason}")]
+pub struct Poison {
+    /// One word for the kind of fault.
+    pub class: &'static str,
+    /// What is wrong and what is allowed.
+    pub reason: String,
+}
+
+impl Poison {
+    /// A poison of `class`.
+    pub fn new(class: &'static str, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into() }
+    }
+}
+
+impl From<WireError> for Poison {
+    fn from(error: WireError) -> Self {
+        Self { class: error.class, reason: error.reason }
+    }
+}

@@ -1,0 +1,58 @@
+//! Tables: compacted topics that a service holds in memory and looks things up in. They are read
+//! beside the inputs and caught up before each batch, so an input never meets a table older than
+//! the moment it was polled.
+
+use crate::log::{Log, LogError};
+use crate::record::Batch;
+use crate::topology::{Scope, Table};
+use std::collections::BTreeMap;
+use tocsin_domain::TopicPartition;
+
+/// About how much is read at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// How far the tables of one service have been read.
+#[derive(Debug, Default)]
+pub struct Tables {
+    cursors: BTreeMap<TopicPartition, u64>,
+}
+
+impl Tables {
+    /// The partitions to hold: all of a global table, those in `assigned` of a co-partitioned one.
+    pub fn assign(
+        &mut self,
+        log: &dyn Log,
+        tables: &[Table],
+        assigned: &[u32],
+    ) -> Result<(), LogError> {
+        for table in tables {
+            let all: Vec<u32> = (0..log.partitions(table.topic)?).collect();
+            let held = if table.scope == Scope::Global { &all } else { assigned };
+            for partition in held {
+                let at = TopicPartition::new(table.topic, *partition);
+                let start = log.span(&at)?.start;
+                self.cursors.entry(at).or_insert(start);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything that is committed and has not been read.
+    pub fn catch_up(
+        &mut self,
+        log: &dyn Log,
+        take: &mut dyn FnMut(&Batch),
+    ) -> Result<(), LogError> {
+        for (at, next) in &mut self.cursors {
+            while *next < log.span(at)?.end {
+                let batch = log.read(at, *next, READ_BYTES)?;
+                if batch.is_empty() {
+                    break;
+                }
+                *next = batch.next;
+                take(&batch);
+            }
+        }
+        Ok(())
+    }
+}

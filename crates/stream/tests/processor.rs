@@ -1,0 +1,246 @@
+//! What the loop promises, with a step that counts: exactly once whatever the commit says, the
+//! same state after a restart with or without a snapshot, wakes that survive, poison set aside.
+
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+use tocsin_domain::subscriber::Subscriber;
+use tocsin_domain::topics::{self, Topics};
+use tocsin_domain::{Id, Micros, TopicPartition};
+use tocsin_stream::log::{Log, Transaction, WorkerSpec};
+use tocsin_stream::memory::{Fault, MemoryLog};
+use tocsin_stream::processor::{Options, Processor, state_hash};
+use tocsin_stream::state::{Clock, State, Store, Wake};
+use tocsin_stream::step::Ring;
+use tocsin_stream::topology::{Scope, Table};
+use tocsin_stream::{Effects, Poison, Record, Step, Topology};
+
+/// How often a key was seen, and when it wants to be woken.
+#[derive(Clone, Default, Debug, PartialEq)]
+struct Seen {
+    times: u64,
+    wake: Option<Micros>,
+}
+
+impl State for Seen {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.times.to_le_bytes());
+        out.extend_from_slice(&self.wake.map_or(i64::MIN, |at| at.0).to_le_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (times, wake) = bytes.split_first_chunk::<8>()?;
+        let wake = i64::from_le_bytes(*wake.first_chunk()?);
+        Some(Seen {
+            times: u64::from_le_bytes(*times),
+            wake: (wake != i64::MIN).then_some(Micros(wake)),
+        })
+    }
+
+    fn wake(&self) -> Wake {
+        Wake { event: self.wake, processing: None }
+    }
+}
+
+/// Publishes `key` with its count each time it is seen, and once more when it is woken.
+struct Counter;
+
+fn fact(key: &[u8], times: u64) -> Subscriber {
+    Subscriber {
+        id: Id::of("count", &[key, &times.to_be_bytes()]),
+        tenant: "default".into(),
+        email: String::from_utf8_lossy(key).into_owned(),
+        name: times.to_string(),
+        time_zone: "UTC".into(),
+        active: true,
+        created_at: Micros(0),
+    }
+}
+
+impl Step for Counter {
+    type State = Seen;
+    type Write = ();
+
+    fn on_record(
+        &mut self,
+        record: &Record<'_>,
+        _: Micros,
+        store: &mut Store<Seen>,
+        effects: &mut Effects,
+    ) -> Result<(), Poison> {
+        if record.value == Some(b"poison") {
+            return Err(Poison::new("value", "is poison"));
+        }
+        let seen = store.change(record.key);
+        seen.times += 1;
+        seen.wake = Some(Micros(1_000 + seen.times as i64));
+        effects.publish(0, record.key, &fact(record.key, seen.times));
+        Ok(())
+    }
+
+    fn on_wake(&mut self, ring: Ring<'_>, store: &mut Store<Seen>, effects: &mut Effects) {
+        let seen = store.change(ring.key);
+        seen.wake = None;
+        effects.publish(0, ring.key, &fact(ring.key, seen.times + 1_000_000));
+    }
+}
+
+fn topology() -> Topology {
+    Topology {
+        service: "detect",
+        does: "counts",
+        inputs: vec![topics::AQI_READINGS],
+        tables: vec![Table { topic: topics::CONDITIONS, scope: Scope::Global }],
+        changelog: Some(topics::DETECT_SUBJECTS_CHANGELOG),
+        outputs: vec![topics::ALERTS],
+    }
+}
+
+fn log() -> Arc<MemoryLog> {
+    let log = MemoryLog::new();
+    log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+    log
+}
+
+fn append(log: &dyn Log, records: &[(u8, &[u8])]) {
+    let mut worker =
+        log.worker(&WorkerSpec { id: "test".into(), ..WorkerSpec::default() }).unwrap();
+    let mut transaction = Transaction::default();
+    let topic = transaction.register(topics::AQI_READINGS, 8);
+    for (key, value) in records {
+        transaction.to(topic, &[*key]).push(&[*key], Some(value));
+    }
+    worker.commit(&mut transaction).unwrap();
+}
+
+fn processor(log: &Arc<MemoryLog>, options: Options) -> Processor<Counter> {
+    Processor::new(topology(), log.clone(), Counter, Box::new(()), options).unwrap()
+}
+
+/// Turns until there is nothing left to do.
+fn settle(processor: &mut Processor<Counter>) {
+    let mut quiet = 0;
+    while quiet < 3 {
+        let turn = processor.turn(Duration::ZERO, Micros(1)).unwrap();
+        quiet = if turn.records == 0 && !turn.aborted { quiet + 1 } else { 0 };
+    }
+}
+
+/// Every value of a topic with its key, by partition.
+fn contents(log: &dyn Log, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut all = Vec::new();
+    for partition in 0..log.partitions(topic).unwrap() {
+        let at = TopicPartition::new(topic, partition);
+        let (mut next, end) = (log.span(&at).unwrap().start, log.span(&at).unwrap().end);
+        while next < end {
+            let batch = log.read(&at, next, 1 << 20).unwrap();
+            all.extend(batch.records().map(|r| (r.key.to_vec(), r.value.unwrap().to_vec())));
+            next = batch.next;
+        }
+    }
+    all
+}
+
+fn hashes(processor: &Processor<Counter>) -> Vec<Option<u32>> {
+    (0..8).map(|partition| processor.store(partition).map(state_hash)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_a_commit_answers_each_input_has_its_effects_once(
+        keys in prop::collection::vec(0u8..20, 1..200),
+        faults in prop::collection::vec(0u8..8, 0..40),
+        max_records in 1usize..50,
+    ) {
+        let records: Vec<(u8, &[u8])> = keys.iter().map(|key| (*key, &b"x"[..])).collect();
+        let calm = log();
+        append(&*calm, &records);
+        let options = Options { max_records, ..Options::default() };
+        let mut reference = processor(&calm, options.clone());
+        settle(&mut reference);
+        reference.finish(Micros(1)).unwrap();
+
+        let stormy = log();
+        append(&*stormy, &records);
+        let mut faults = faults.into_iter();
+        stormy.fail_commits(move |_| match faults.next() {
+            Some(0) => Some(Fault::Busy),
+            Some(1) => Some(Fault::Abort),
+            Some(2) => Some(Fault::LostAnswer),
+            Some(3) => Some(Fault::LostRequest),
+            _ => None,
+        });
+        let mut processor = processor(&stormy, options);
+        settle(&mut processor);
+        processor.finish(Micros(1)).unwrap();
+        let sorted = |log: &MemoryLog| {
+            let mut all = contents(log, topics::ALERTS);
+            all.sort();
+            all
+        };
+        prop_assert_eq!(sorted(&calm), sorted(&stormy));
+        prop_assert_eq!(hashes(&reference), hashes(&processor));
+    }
+}
+
+#[test]
+fn a_restart_gives_the_same_state_with_and_without_a_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = Options { snapshots: Some(directory.path().into()), ..Options::default() };
+    let log = log();
+    let records: Vec<(u8, &[u8])> = (0..=255).map(|key| (key, &b"x"[..])).collect();
+    append(&*log, &records);
+    let mut first = processor(&log, with.clone());
+    settle(&mut first);
+    first.run(&|| true, &|| Micros(1), &mut |_| {}).unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 8);
+    append(&*log, &records[..100]);
+    settle(&mut first);
+    let wanted = hashes(&first);
+
+    for options in [with.clone(), Options::default()] {
+        let mut again = processor(&log, options);
+        settle(&mut again);
+        assert_eq!(hashes(&again), wanted);
+        let wakes = (0..8).filter_map(|p| again.store(p)?.next_wake(Clock::Event)).count();
+        assert_eq!(wakes, 8);
+    }
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let mut again = processor(&log, with);
+    settle(&mut again);
+    assert_eq!(hashes(&again), wanted, "damaged snapshots are not trusted");
+}
+
+#[test]
+fn a_record_that_cannot_be_processed_is_set_aside_and_the_rest_goes_on() {
+    let log = log();
+    append(&*log, &[(1, b"x"), (1, b"poison"), (1, b"x")]);
+    let mut processor = processor(&log, Options::default());
+    settle(&mut processor);
+    assert_eq!(contents(&*log, topics::ALERTS).len(), 2);
+    let letters = contents(&*log, topics::DEAD_LETTERS);
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].1.windows(6).any(|bytes| bytes == b"poison"), "the bytes are kept");
+    settle(&mut processor);
+    assert_eq!(contents(&*log, topics::DEAD_LETTERS).len(), 1);
+}
+
+#[test]
+fn a_second_processor_of_a_slot_ends_the_first() {
+    let log = log();
+    let mut first = processor(&log, Options::default());
+    settle(&mut first);
+    let mut second = processor(&log, Options::default());
+    append(&*log, &[(1, b"x")]);
+    assert!(first.turn(Duration::ZERO, Micros(1)).is_err());
+    settle(&mut second);
+    assert_eq!(contents(&*log, topics::ALERTS).len(), 1);
+}

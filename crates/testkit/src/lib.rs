@@ -1,0 +1,3 @@
+//! What tests are made of: contract suites, scenarios, a clock turned by hand, fixtures.
+
+pub mod log_suite;
