@@ -67,12 +67,7 @@ const MILLION: i128 = 1_000_000;
 /// The index of a concentration as printed: `("pm25", "PT24H", "ug/m3", 35.49)` is 100. An empty
 /// `averaging` means the pollutant's main table. Negative concentrations count as 0, and above its
 /// last row a table gives the last row's highest index. Allocates only for an error.
-pub fn us_epa(
-    measure: &str,
-    averaging: &str,
-    unit: &str,
-    value: f64,
-) -> Result<Index, AqiError> {
+pub fn us_epa(measure: &str, averaging: &str, unit: &str, value: f64) -> Result<Index, AqiError> {
     let millionths = millionths(value).ok_or_else(|| range(value))?;
     us_epa_exact(measure, averaging, unit, i128::from(millionths), MILLION)
 }
@@ -90,9 +85,7 @@ pub fn us_epa_exact(
     let (times, over) = conversion(table, unit)?;
     let parts = 10_i128.pow(table.digits) * times;
     let truncated = (denominator > 0)
-        .then(|| {
-            Some(numerator.max(0).checked_mul(parts)? / denominator.checked_mul(over)?)
-        })
+        .then(|| Some(numerator.max(0).checked_mul(parts)? / denominator.checked_mul(over)?))
         .flatten()
         .ok_or_else(|| range(format_args!("{numerator}/{denominator}")))?;
     let aqi = interpolate(table, truncated)?;

@@ -199,8 +199,7 @@ impl Topic {
 
 fn is_name(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    name.len() <= 200
-        && name.split('.').all(|word| !word.is_empty() && word.chars().all(letter))
+    name.len() <= 200 && name.split('.').all(|word| !word.is_empty() && word.chars().all(letter))
 }
 
 /// Reads `365d`, `P90D`, `PT0S` or `2h 30m`; a day has 24 hours. `None` if it is negative or none.
@@ -301,8 +300,12 @@ mod tests {
             ("PT1H", "-PT1H", "-PT1H"),
             ("swipe.avsc", "swoop.avsc", "swoop"),
             ("personal", "private", "private"),
-            ("}]", "}, {name: a.b, purpose: p, key: k, why: w, partitions: 1, retention: 9d, \
-               schema: state, data_class: public, writers: [], readers: []}]", "twice"),
+            (
+                "}]",
+                "}, {name: a.b, purpose: p, key: k, why: w, partitions: 1, retention: 9d, \
+               schema: state, data_class: public, writers: [], readers: []}]",
+                "twice",
+            ),
         ] {
             let error = Topics::parse(&good.replacen(from, to, 1)).unwrap_err().to_string();
             assert!(error.contains(says), "{to}: {error}");

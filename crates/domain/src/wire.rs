@@ -87,8 +87,8 @@ pub fn read_owned<F: for<'x> Fact<'x>>(bytes: &[u8], ids: &SchemaIds) -> Result<
 }
 
 /// Opens the frame: the body as today's schema of `F` writes it, for [`Fact::decode`]. Borrowed if
-/// today's schema wrote it, rewritten if an older version or apache-avro's own framing did. Errors are of class `framing`,
-/// `schema`, and for older versions `decode` and `limit`.
+/// today's schema wrote it, rewritten if an older version or apache-avro's own framing did. Errors
+/// are of class `framing` and `schema`, and where it is rewritten also `decode` and `limit`.
 pub fn open<'b, 'f, F: Fact<'f>>(
     bytes: &'b [u8],
     ids: &SchemaIds,
@@ -187,6 +187,7 @@ impl WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::condition::Condition;
     use crate::event::Swipe;
     use crate::{Id, Micros};
 
@@ -213,6 +214,18 @@ mod tests {
         assert_eq!(read(&framed, &SchemaIds::default()), Ok(swipe()));
         assert_eq!(read(&confluent, &ids), Ok(swipe()));
         assert!(matches!(open::<Swipe>(&framed, &ids), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn a_fact_that_owns_its_text_is_read_and_no_other_passes_for_it() {
+        let condition = Condition::new("default", "c", "threshold", "*", &serde_json::json!({}));
+        let mut framed = Vec::new();
+        write(&condition, &mut framed);
+        let ids = SchemaIds::default();
+        assert_eq!(read_owned::<Condition>(&framed, &ids), Ok(condition));
+        let error = read::<Swipe>(&framed, &ids).unwrap_err();
+        assert_eq!(error.class, "schema");
+        assert!(error.reason.contains("tocsin.Condition"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The schemas as files: every kept version can read what every other one wrote, today's is the
 //! newest, and our constants are their fingerprints.
+#![allow(clippy::unwrap_used, reason = "these are the helpers of tests")]
 
 use apache_avro::Schema;
 use apache_avro::schema_compatibility::SchemaCompatibility;
@@ -17,9 +18,7 @@ fn schemas() -> PathBuf {
 fn versions(file: &str) -> Vec<String> {
     let folder = schemas().join("versions").join(file.trim_end_matches(".avsc"));
     let count = fs::read_dir(&folder).unwrap().count();
-    (1..=count)
-        .map(|n| fs::read_to_string(folder.join(format!("{n}.avsc"))).unwrap())
-        .collect()
+    (1..=count).map(|n| fs::read_to_string(folder.join(format!("{n}.avsc"))).unwrap()).collect()
 }
 
 fn field_names(schema: &str) -> Vec<String> {
@@ -54,9 +53,8 @@ fn every_version_reads_every_other_and_the_newest_is_todays() {
 
 #[test]
 fn the_check_refuses_what_would_break_a_reader() {
-    let schema = |fields: &str| {
-        format!(r#"{{"type": "record", "name": "R", "fields": [{fields}]}}"#)
-    };
+    let schema =
+        |fields: &str| format!(r#"{{"type": "record", "name": "R", "fields": [{fields}]}}"#);
     let a = r#"{"name": "a", "type": "string"}"#;
     let b = r#"{"name": "b", "type": "string", "default": ""}"#;
     for (newer, allowed) in [
@@ -115,11 +113,9 @@ fn expanded(value: &Value, named: &mut Map<String, Value>) -> Value {
                 let whole = if type_like(key) { expanded(value, named) } else { value.clone() };
                 out.insert(key.clone(), whole);
             }
-            let is_type = !matches!(object["type"], Value::Object(_) | Value::Array(_));
-            if let (Some(name), true) = (object.get("name"), is_type) {
-                if ["record", "enum", "fixed"].iter().any(|kind| object["type"] == *kind) {
-                    named.insert(name.as_str().unwrap().to_owned(), out.clone().into());
-                }
+            let kinds = ["record", "enum", "fixed"];
+            if kinds.iter().any(|kind| object["type"] == *kind) {
+                named.insert(object["name"].as_str().unwrap().to_owned(), out.clone().into());
             }
             out.into()
         }

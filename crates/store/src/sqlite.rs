@@ -80,8 +80,10 @@ impl Store for SqliteStore {
         let names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'marks_'";
         let drop_all = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
-            let tables: Vec<String> =
-                transaction.prepare(names)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let tables: Vec<String> = transaction
+                .prepare(names)?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
             for table in tables {
                 transaction.execute(&format!("DROP TABLE \"{table}\""), [])?;
             }
@@ -143,8 +145,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// The newest write of each row, by table and key.
-type Newest<'w> =
-    BTreeMap<&'static str, (&'static TableSpec, BTreeMap<Vec<&'w Value>, &'w Write>)>;
+type Newest<'w> = BTreeMap<&'static str, (&'static TableSpec, BTreeMap<Vec<&'w Value>, &'w Write>)>;
 
 /// What stands in the end: one write a row. In the order of the key, so that pages are met once.
 fn coalesce(writes: &[Write]) -> Result<Newest<'_>, StoreError> {

@@ -226,12 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn chunk(builder: &ChunkBuilder) -> Chunk {
-        Chunk {
-            base: 100,
-            time: Micros(7),
-            count: builder.count(),
-            bytes: builder.bytes().into(),
-        }
+        Chunk { base: 100, time: Micros(7), count: builder.count(), bytes: builder.bytes().into() }
     }
 
     proptest! {

@@ -17,6 +17,7 @@ pub mod step;
 pub mod table;
 pub mod topology;
 
+pub mod crash;
 pub mod processor;
 pub mod snapshot;
 pub mod time;

@@ -213,7 +213,9 @@ pub enum LogError {
     #[error("{0} does not exist")]
     UnknownPartition(TopicPartition),
     /// A topic exists with another number of partitions.
-    #[error("topic {topic:?} has {found} partitions and topics.yaml says {wanted}: a number of partitions cannot change, give the topic a new name")]
+    #[error(
+        "topic {topic:?} has {found} partitions and topics.yaml says {wanted}: a number of partitions cannot change, give the topic a new name"
+    )]
     Partitions {
         /// The topic.
         topic: String,
@@ -223,7 +225,9 @@ pub enum LogError {
         wanted: u32,
     },
     /// The offset is no longer, or not yet, in the log.
-    #[error("offset {offset} of {at} is outside of what the log holds, {start}..{end}: its records were deleted by retention, or the log is not the one that the offset comes from")]
+    #[error(
+        "offset {offset} of {at} is outside of what the log holds, {start}..{end}: its records were deleted by retention, or the log is not the one that the offset comes from"
+    )]
     OutOfRange {
         /// The partition.
         at: TopicPartition,

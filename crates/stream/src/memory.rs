@@ -55,16 +55,12 @@ struct Partition {
 
 impl MemoryLog {
     /// A log without topics.
-    #[allow(clippy::new_ret_no_self)]
     pub fn new() -> Arc<MemoryLog> {
         Arc::new(MemoryLog { inner: Arc::default() })
     }
 
     /// From now on `faults` is asked before each commit whether, and how, it fails.
-    pub fn fail_commits(
-        &self,
-        faults: impl FnMut(&Transaction) -> Option<Fault> + Send + 'static,
-    ) {
+    pub fn fail_commits(&self, faults: impl FnMut(&Transaction) -> Option<Fault> + Send + 'static) {
         lock(&self.inner.state).faults = Some(Box::new(faults));
     }
 }
@@ -225,7 +221,6 @@ impl Partition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tocsin_domain::Micros;
 
     #[test]
     fn faults_do_what_they_say() {
@@ -240,8 +235,9 @@ mod tests {
             let log = MemoryLog::new();
             lock(&log.inner.state).topics.insert("t".into(), vec![Partition::default()]);
             log.fail_commits(move |_| fault);
-            let mut worker = log.worker(&WorkerSpec { id: "w".into(), ..Default::default() }).unwrap();
-            let mut work = Transaction { time: Micros(1), ..Default::default() };
+            let mut worker =
+                log.worker(&WorkerSpec { id: "w".into(), ..Default::default() }).unwrap();
+            let mut work = Transaction::default();
             let topic = work.register("t", 1);
             work.to(topic, b"k").push(b"k", None);
             let answered = format!("{:?}", worker.commit(&mut work));

@@ -4,6 +4,7 @@
 //! offsets. State is folded in only after the commit. An abort drops the overlay and rewinds; an
 //! outcome that is not known drops the worker and takes up what is committed.
 
+use crate::crash;
 use crate::effects::{Effects, Tally};
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
 use crate::record::Batch;
@@ -158,6 +159,7 @@ impl<S: Step> Processor<S> {
             Polled::Assigned(partitions) => self.assign(&partitions, now)?,
             Polled::Revoked { partitions, .. } => self.revoke(&partitions, now),
             Polled::Records(batches) => {
+                crash::point("after-poll");
                 self.read_tables()?;
                 let records = batches.iter().map(|batch| self.take(batch, now)).sum();
                 self.ring_due(now);
@@ -277,11 +279,13 @@ impl<S: Step> Processor<S> {
             return Ok(Turn::default());
         }
         self.sink.write(&mut self.effects.writes).map_err(Failure::Sink)?;
+        crash::point("before-commit");
         let (started, tally) = (Instant::now(), self.effects.tally);
         let published = self.effects.transaction.records() as u64;
         self.effects.transaction.time = now;
         let aborted = match self.commit_patiently() {
             Ok(()) => {
+                crash::point("after-commit");
                 self.fold();
                 false
             }
@@ -299,7 +303,9 @@ impl<S: Step> Processor<S> {
             }
         };
         self.effects.clear();
-        let records = if aborted { 0 } else { records };
+        if aborted {
+            return Ok(Turn { aborted, ..Turn::default() });
+        }
         Ok(Turn { records, published, tally, commit: started.elapsed(), aborted })
     }
 

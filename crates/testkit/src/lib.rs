@@ -1,3 +1,4 @@
 //! What tests are made of: contract suites, scenarios, a clock turned by hand, fixtures.
 
 pub mod log_suite;
+pub mod smtp;

@@ -122,10 +122,7 @@ pub(super) const TABLES: [Table; 8] = [
         unit: "ppb",
         digits: 0,
         lowest: Some(("305 ppb", "PT1H")),
-        rows: &[
-            row(305, 604, 201, 300),
-            row(605, 1004, 301, 500),
-        ],
+        rows: &[row(305, 604, 201, 300), row(605, 1004, 301, 500)],
     },
     Table {
         measure: "no2",

@@ -82,8 +82,9 @@ impl<'a> Reader<'a> {
     pub fn count<N: TryFrom<i64>>(&mut self) -> Result<N, WireError> {
         let at = self.at;
         let found = self.long()?;
-        N::try_from(found)
-            .map_err(|_| decode(format!("the count at byte {at} is {found}, which is out of range")))
+        N::try_from(found).map_err(|_| {
+            decode(format!("the count at byte {at} is {found}, which is out of range"))
+        })
     }
 
     /// A `boolean`: one byte, 0 or 1.
@@ -122,7 +123,9 @@ impl<'a> Reader<'a> {
         let len = self.long()?;
         match usize::try_from(len) {
             Ok(len) => self.take(len, "the text or the bytes"),
-            Err(_) => Err(decode(format!("the length at byte {at} is {len}, it may not be negative"))),
+            Err(_) => {
+                Err(decode(format!("the length at byte {at} is {len}, it may not be negative")))
+            }
         }
     }
 
@@ -188,7 +191,10 @@ impl<'a> Reader<'a> {
                 out.push(item(self)?);
             }
             if end.is_some_and(|end| end != self.at) {
-                return Err(decode(format!("the block before byte {} misstates its size", self.at)));
+                return Err(decode(format!(
+                    "the block before byte {} misstates its size",
+                    self.at
+                )));
             }
         }
         Ok(out)
@@ -223,7 +229,9 @@ impl<'a> Reader<'a> {
             .and_then(|value| Decimal::try_from_i128_with_scale(value, MONEY_SCALE).ok())
             .ok_or_else(|| {
                 let (found, at) = (bytes.len(), self.at);
-                decode(format!("the {found} bytes of an amount before byte {at} do not fit 96 bits"))
+                decode(format!(
+                    "the {found} bytes of an amount before byte {at} do not fit 96 bits"
+                ))
             })?;
         let code = self.str()?;
         let currency = Currency::parse(code)
@@ -281,7 +289,10 @@ mod tests {
         assert!(reader(&huge).items(|r| r.long()).is_err());
         let mut least = [0xff; 10];
         least[9] = 1;
-        assert!(reader(&least).items(|r| r.long()).is_err(), "the least count has no absolute value");
+        assert!(
+            reader(&least).items(|r| r.long()).is_err(),
+            "the least count has no absolute value"
+        );
         assert_eq!(Reader::new(&[0; 9], 8).unwrap_err().class, "limit");
     }
 
@@ -310,7 +321,9 @@ mod tests {
 
     #[test]
     fn amounts_are_twos_complement() {
-        for (bytes, value) in [(&[0][..], 0), (&[0xff], -1), (&[0, 0x80], 128), (&[0xff, 0x7f], -129)] {
+        for (bytes, value) in
+            [(&[0][..], 0), (&[0xff], -1), (&[0, 0x80], 128), (&[0xff, 0x7f], -129)]
+        {
             assert_eq!(unscaled(bytes), Some(value));
         }
         assert_eq!(unscaled(&[]), None);

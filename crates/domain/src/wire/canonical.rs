@@ -41,7 +41,9 @@ fn drop_logical_types(schema: &mut Value) {
     let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
     let inner = match kind {
         "record" => {
-            for field in object.get_mut("fields").and_then(Value::as_array_mut).into_iter().flatten() {
+            for field in
+                object.get_mut("fields").and_then(Value::as_array_mut).into_iter().flatten()
+            {
                 field.get_mut("type").into_iter().for_each(drop_logical_types);
             }
             None

@@ -1,6 +1,7 @@
 //! Writes Avro's primitives; the other half of `avro`. It cannot fail and allocates nothing but the
 //! room in `out`.
 
+use super::WireError;
 use crate::decimal::MONEY_SCALE;
 use crate::{Id, Micros, Money};
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -71,21 +72,35 @@ where
 }
 
 /// Money: a decimal with [`MONEY_SCALE`] digits after the point, then its currency. More digits are
-/// rounded, a half to the even one; sources refuse such amounts before they come here.
+/// rounded, a half to the even one; [`check_money`] says so before.
 pub fn money(out: &mut Vec<u8>, value: &Money) {
     let wide = unscaled(value.amount).to_be_bytes();
     let sign = if wide[0] >= 0x80 { 0xff } else { 0 };
     // A leading byte may go if it and the top bit behind it only repeat the sign.
-    let spare = (0..15)
-        .take_while(|i| wide[*i] == sign && (wide[i + 1] ^ sign) < 0x80)
-        .count();
+    let spare = (0..15).take_while(|i| wide[*i] == sign && (wide[i + 1] ^ sign) < 0x80).count();
     bytes(out, &wide[spare..]);
     text(out, value.currency.as_str());
 }
 
+/// Fails (class `limit`) for an amount that [`money`] would round or that could not be read again: more
+/// than [`MONEY_SCALE`] digits after the point or more than 96 bits. Sources ask before they publish.
+pub fn check_money(value: &Money) -> Result<(), WireError> {
+    let amount = value.amount.normalize();
+    let wide = unscaled(amount);
+    if amount.scale() <= MONEY_SCALE && wide.unsigned_abs() >> 96 == 0 {
+        return Ok(());
+    }
+    Err(WireError::new(
+        "limit",
+        format!(
+            "the amount {value} does not fit: at most {MONEY_SCALE} digits may stand after the point \
+             and 22 before it"
+        ),
+    ))
+}
+
 fn unscaled(amount: Decimal) -> i128 {
-    let amount =
-        amount.round_dp_with_strategy(MONEY_SCALE, RoundingStrategy::MidpointNearestEven);
+    let amount = amount.round_dp_with_strategy(MONEY_SCALE, RoundingStrategy::MidpointNearestEven);
     amount.mantissa() * 10_i128.pow(MONEY_SCALE.saturating_sub(amount.scale()))
 }
 
@@ -124,6 +139,19 @@ mod tests {
             bytes(&mut expected, wanted);
             text(&mut expected, "GBP");
             assert_eq!(out, expected, "{amount}");
+        }
+    }
+
+    #[test]
+    fn amounts_that_would_not_come_back_are_refused() {
+        let currency = Currency::parse("GBP").unwrap();
+        let fits =
+            |text: &str| check_money(&Money { amount: text.parse().unwrap(), currency }).is_ok();
+        for good in ["0", "-1.123456", "1.50000000", "9999999999999999999999"] {
+            assert!(fits(good), "{good}");
+        }
+        for bad in ["0.0000001", "99999999999999999999999", "-79228162514264337593544"] {
+            assert!(!fits(bad), "{bad}");
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use super::canonical::{fingerprint, own_fingerprint, parse};
 use super::{Fingerprint, WireError, catalogue};
-use apache_avro::reader::datum::GenericDatumReader;
-use apache_avro::writer::datum::GenericDatumWriter;
-use apache_avro::util::max_allocation_bytes;
 use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::util::max_allocation_bytes;
+use apache_avro::writer::datum::GenericDatumWriter;
 use std::io::{self, Read};
 use std::sync::OnceLock;
 

@@ -95,7 +95,11 @@ fn after(keys: &[(&str, Order)], cursor: &[Value], values: &mut Vec<Value>) -> S
 }
 
 fn columns(table: &TableSpec) -> String {
-    format!("SELECT {} FROM \"{}\"", quoted(table.columns.iter().map(|(name, _)| *name)), table.name)
+    format!(
+        "SELECT {} FROM \"{}\"",
+        quoted(table.columns.iter().map(|(name, _)| *name)),
+        table.name
+    )
 }
 
 fn quoted<'n>(names: impl Iterator<Item = &'n str>) -> String {

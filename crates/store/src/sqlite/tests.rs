@@ -66,7 +66,8 @@ fn a_partition_is_read_in_its_order_page_by_page() {
         }
         assert_eq!(found, want.iter().map(|(d, i)| (*d, i.to_string())).collect::<Vec<_>>());
     }
-    let query = Query { from: Some(2.into()), until: Some(3.into()), ..Query::of(&PRICES, &shop, 9) };
+    let query =
+        Query { from: Some(2.into()), until: Some(3.into()), ..Query::of(&PRICES, &shop, 9) };
     assert_eq!(store.select(&query).unwrap().len(), 3);
 }
 

@@ -76,7 +76,8 @@ impl Inner {
         }
     }
 
-    /// The chunks of a partition whose base is not before `from`, without their bytes.
+    /// The chunks of a partition that reach beyond `from`, without their bytes. The first may hold
+    /// offsets before `from` too: a mark does not hinder chunks from being joined across it.
     pub(crate) fn stored(
         &self,
         at: &TopicPartition,
@@ -87,7 +88,9 @@ impl Inner {
         self.query(at, from, |sql| {
             let mut statement = sql.prepare_cached(
                 "SELECT base, next, time, newest, records, length(bytes) FROM chunks
-                 WHERE part = ?1 AND base >= ?2 ORDER BY base LIMIT ?3",
+                 WHERE part = ?1 AND next > ?2 AND base >= coalesce(
+                     (SELECT max(base) FROM chunks WHERE part = ?1 AND base <= ?2), 0)
+                 ORDER BY base LIMIT ?3",
             )?;
             let rows = statement.query_map(params![part.id, from as i64, rows as i64], |row| {
                 Ok(Stored { header: Header::from_row(row)?, bytes: offset(row.get(5)?) })
@@ -124,7 +127,11 @@ impl Inner {
 }
 
 /// Deletes these consecutive chunks; refuses if they are no longer what was read.
-pub(crate) fn delete(sql: &Connection, part: i64, rows: &[Stored]) -> Result<(), Stop<CommitError>> {
+pub(crate) fn delete(
+    sql: &Connection,
+    part: i64,
+    rows: &[Stored],
+) -> Result<(), Stop<CommitError>> {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
     let mut statement =
         sql.prepare_cached("DELETE FROM chunks WHERE part = ?1 AND base >= ?2 AND base < ?3")?;

@@ -54,7 +54,12 @@ impl Inner {
     }
 
     /// The newest offset of each key from `from` on, and the offset up to which that is known.
-    fn newest(&self, at: &TopicPartition, part: &Part, from: u64) -> Result<(Newest, u64), LogError> {
+    fn newest(
+        &self,
+        at: &TopicPartition,
+        part: &Part,
+        from: u64,
+    ) -> Result<(Newest, u64), LogError> {
         let (mut newest, mut end) = (Newest::default(), from);
         loop {
             let rows = self.stored(at, part, end, STEP_ROWS)?;

@@ -63,10 +63,14 @@ fn explain(file: &Path, error: &Error) -> String {
     let file = file.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            format!("{file}: the disk is full: free space in {dir}; nothing is lost and work goes on by itself")
+            format!(
+                "{file}: the disk is full: free space in {dir}; nothing is lost and work goes on by itself"
+            )
         }
         Some(ErrorCode::SystemIoFailure) => {
-            format!("{file}: the disk does not read or write ({error}): check the disk that holds {dir}")
+            format!(
+                "{file}: the disk does not read or write ({error}): check the disk that holds {dir}"
+            )
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             format!("{file}: another process has been writing for 5 s ({error}); it is tried again")

@@ -18,7 +18,9 @@ impl DirectoryLock {
         let path = dir.join("lock");
         let failed = |error: std::io::Error| {
             let path = path.display();
-            LogError::Refused(format!("cannot lock the data directory: {path}: {error}; check that this user may write there"))
+            LogError::Refused(format!(
+                "cannot lock the data directory: {path}: {error}; check that this user may write there"
+            ))
         };
         std::fs::create_dir_all(dir).map_err(failed)?;
         let mut options = File::options();

@@ -126,7 +126,8 @@ fn verified(row: &Row<'_>, header: &Header, at: &TopicPartition) -> Result<Chunk
     let bytes = row.get_ref(6)?.as_blob().map_err(rusqlite::Error::from)?;
     let (written, found) = (row.get::<_, u32>(5)?, header.checksum(bytes));
     if written != found {
-        let reason = format!("the checksum is {found:08x} and was {written:08x} when it was written");
+        let reason =
+            format!("the checksum is {found:08x} and was {written:08x} when it was written");
         let (at, offset) = (at.clone(), header.base);
         return Err(Stop::Because(LogError::Damaged { at, offset, reason }));
     }

@@ -9,8 +9,10 @@ use std::time::Duration;
 /// Written to the file as `user_version`.
 pub(crate) const VERSION: i64 = 1;
 
-/// `chunks` is a table with a rowid and an index beside it, so that new rows always go to the end of
-/// the table and a search by offset does not walk through pages full of blobs.
+/// `chunks` is a table with a rowid and an index beside it: new rows go to the end of the table, and a
+/// search by offset does not walk through pages full of blobs. WITHOUT ROWID an append took 0.70 µs of
+/// processor time a record instead of 0.32, the loop 0.69 instead of 0.42 (bench `log_floor`, 1,000,000
+/// records of 120 B, 10,000 in a transaction over 8 partitions).
 const TABLES: &str = "
 CREATE TABLE topics (
     name TEXT PRIMARY KEY,
@@ -50,9 +52,12 @@ CREATE TABLE workers (
 ) WITHOUT ROWID;
 ";
 
-/// Bytes a page: see the crate's bench `log_floor` for what other sizes cost.
+/// Bytes a page. Same bench: with 4096 an append takes 0.36 µs, with 8192 0.32, with 16384 0.28. But a
+/// transaction of 10 records takes 20 to 25 µs a record with 8192 and 32 to 35 with 16384, because
+/// whole pages go to the write-ahead log. Incremental vacuum costs nothing that one can measure.
 const PAGE: u32 = 8192;
-/// The write-ahead log is written back when it has this many bytes.
+/// The write-ahead log is written back when it has this many bytes. 64 MiB would be some 10 % faster
+/// under full load; recovery and disk would pay for it.
 const WAL_BYTES: u32 = 16 << 20;
 
 /// Opens the one connection that writes, and creates what does not exist yet.

@@ -44,6 +44,7 @@ impl Inner {
     }
 
     fn finish(&self, writer: &mut Writer) -> Result<(), CommitError> {
+        crate::crash::point("inside-commit");
         let Err(error) = run(&writer.connection, "COMMIT") else { return Ok(()) };
         // SQLite leaves the transaction open only if it has not begun to commit it.
         let closed = writer.connection.is_autocommit();
@@ -191,11 +192,9 @@ fn impossible(error: LogError) -> Stop<CommitError> {
 
 fn same_partitions(catalog: &Catalog, topic: &Topic) -> Result<(), LogError> {
     match catalog.partitions(&topic.name) {
-        Ok(found) if found != topic.partitions => Err(LogError::Partitions {
-            topic: topic.name.clone(),
-            found,
-            wanted: topic.partitions,
-        }),
+        Ok(found) if found != topic.partitions => {
+            Err(LogError::Partitions { topic: topic.name.clone(), found, wanted: topic.partitions })
+        }
         _ => Ok(()),
     }
 }
@@ -212,4 +211,73 @@ fn put_topic(sql: &Connection, topic: &Topic) -> Result<()> {
         part.execute(params![topic.name, partition])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::worker::Shelf;
+    use crate::embedded::{EmbeddedLog, Options};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A log with the topic `t`, and a worker's pass.
+    fn log(dir: &Path) -> (Arc<EmbeddedLog>, Pass) {
+        let log = EmbeddedLog::open(dir, Options::default()).unwrap();
+        let sql = "INSERT INTO topics (name) VALUES ('t'); INSERT INTO parts (topic, partition) VALUES ('t', 0)";
+        let mut writer = lock(&log.inner.writer);
+        writer.connection.execute_batch(sql).unwrap();
+        writer.seen = None;
+        drop(writer);
+        (log, Pass { id: "w".into(), epoch: 1, group: "g".into() })
+    }
+
+    fn work(bytes: usize) -> Transaction {
+        let mut work = Transaction::default();
+        let topic = work.register("t", 1);
+        work.to(topic, b"k").push(b"k", Some(&vec![7; bytes]));
+        work.progress.insert(TopicPartition::new("t", 0), 9);
+        work
+    }
+
+    #[test]
+    fn a_full_disk_and_a_busy_file_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, pass) = log(dir.path());
+        let (inner, at) = (&log.inner, TopicPartition::new("t", 0));
+        inner.enter("w").unwrap();
+        let limit = |pages: u32| {
+            let pragma = format!("PRAGMA max_page_count = {pages}");
+            lock(&inner.writer).connection.query_row(&pragma, [], |_| Ok(())).unwrap();
+        };
+        limit(40);
+        let full = inner.append(&pass, &work(1 << 20)).unwrap_err();
+        assert!(matches!(&full, CommitError::Abort(text) if text.contains("free space")), "{full}");
+        assert_eq!((inner.span(&at).unwrap().end, inner.committed("g", &at).unwrap()), (0, None));
+        limit(1 << 30);
+
+        lock(&inner.writer).connection.busy_timeout(Duration::ZERO).unwrap();
+        let other = Connection::open(&inner.file).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let busy = inner.append(&pass, &work(1)).unwrap_err();
+        assert!(matches!(busy, CommitError::Retriable(_)), "{busy}");
+        other.execute_batch("ROLLBACK").unwrap();
+
+        inner.append(&pass, &work(1 << 20)).unwrap();
+        assert_eq!(
+            (inner.span(&at).unwrap().end, inner.committed("g", &at).unwrap()),
+            (1, Some(9))
+        );
+    }
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = log(dir.path());
+        lock(&log.inner.writer).connection.pragma_update(None, "user_version", 2).unwrap();
+        drop(log);
+        let refused = EmbeddedLog::open(dir.path(), Options::default()).err().unwrap().to_string();
+        assert!(refused.contains("version 2") && refused.contains("newer tocsin"), "{refused}");
+    }
 }

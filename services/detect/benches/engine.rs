@@ -1,0 +1,154 @@
+//! What an event costs in the engine alone: decode, order, evaluate, keep, encode the change. No log
+//! stands behind it. Prints one line of JSON; run with `cargo bench -p tocsin-detect`.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+use tocsin_detect::{DetectStep, section, topology};
+use tocsin_domain::alert::{Alert, AlertState};
+use tocsin_domain::event::{Reading, reading_key};
+use tocsin_domain::wire::{self, SchemaIds};
+use tocsin_domain::{Id, Micros, topics};
+use tocsin_stream::chunk::{Chunk, ChunkBuilder};
+use tocsin_stream::state::Store;
+use tocsin_stream::{Effects, Step};
+
+const EVENTS: usize = 2_000_000;
+const SUBJECTS: usize = 10_000;
+const TRANSACTION: usize = 10_000;
+/// What the same walk raises in every program that was measured beside this one.
+const ALERTS: usize = 30_947;
+
+fn main() {
+    let input = input();
+    let topic: Arc<str> = topics::AQI_READINGS.into();
+    let mut step = DetectStep::new([]);
+    condition(&mut step);
+    let mut store = Store::default();
+    let topology = topology();
+    let outputs: Vec<(&str, u32)> = topology.outputs.iter().map(|name| (*name, 1)).collect();
+    let mut effects = Effects::new(topology.service, &outputs, 1, 1);
+    let mut changes = ChunkBuilder::default();
+    let (mut raised, mut aside) = (0, 0);
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    for transaction in &input {
+        for record in transaction.iter().flat_map(|chunk| chunk.records(&topic, 0)) {
+            step.on_record(&record, record.time, &mut store, &mut effects).unwrap();
+        }
+        store.write_changes(&mut changes);
+        black_box(changes.bytes());
+        changes.clear();
+        store.fold();
+        let (alerts, all) = (alerts(&effects), effects.transaction().records());
+        raised += alerts.iter().filter(|alert| alert.state == AlertState::Raised).count();
+        aside += all - alerts.len();
+        effects.clear();
+    }
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    assert_eq!((raised, aside), (ALERTS, 0));
+    println!(
+        "{{\"bench\":\"detect-engine\",\"events\":{EVENTS},\"subjects\":{SUBJECTS},\
+         \"transaction\":{TRANSACTION},\"events_per_second\":{:.0},\"cpu_us_per_event\":{:.3},\
+         \"alerts\":{raised}}}",
+        EVENTS as f64 / seconds,
+        cpu * 1e6 / EVENTS as f64,
+    );
+}
+
+fn condition(step: &mut DetectStep) {
+    let entry = serde_json::json!({
+        "name": "high", "kind": "threshold", "measure": "pm25",
+        "raise_above": 150, "clear_below": 140,
+    });
+    let conditions = section("default", &[entry]).unwrap();
+    let mut bytes = Vec::new();
+    wire::write(&conditions[0], &mut bytes);
+    let key = conditions[0].key();
+    step.on_table(topics::CONDITIONS, key.as_bytes(), Some(&bytes)).unwrap();
+}
+
+fn alerts(effects: &Effects) -> Vec<Alert> {
+    let topic: Arc<str> = topics::ALERTS.into();
+    let outputs = effects.transaction().outputs();
+    let partitions = outputs.iter().filter(|o| o.topic == topic).flat_map(|o| &o.partitions);
+    let chunks: Vec<Chunk> = partitions.flat_map(chunks).collect();
+    let records = chunks.iter().flat_map(|chunk| chunk.records(&topic, 0));
+    records.map(|r| wire::read(r.value.unwrap(), &SchemaIds::default()).unwrap()).collect()
+}
+
+fn chunks(builder: &ChunkBuilder) -> Vec<Chunk> {
+    let chunk = |part: tocsin_stream::chunk::Part<'_>| Chunk {
+        base: part.base,
+        time: Micros(0),
+        count: part.count,
+        bytes: part.bytes.into(),
+    };
+    builder.parts().map(chunk).collect()
+}
+
+/// The input, encoded beforehand: the chunks of each transaction.
+fn input() -> Vec<Vec<Chunk>> {
+    let mut walk = Walk { seed: 42, values: vec![100.0; SUBJECTS] };
+    let (mut builder, mut key, mut at) = (ChunkBuilder::default(), Vec::new(), 0);
+    (0..EVENTS / TRANSACTION)
+        .map(|_| {
+            builder.clear();
+            for _ in 0..TRANSACTION {
+                let (subject, value) = walk.next();
+                let subject = format!("station-{subject:05}");
+                at += 1_000_000;
+                reading_key(&mut key, "default", &subject, "pm25");
+                let reading = reading(&subject, value, Micros(1_700_000_000_000_000 + at));
+                builder.push_with(&key, |out| wire::write(&reading, out));
+            }
+            chunks(&builder)
+        })
+        .collect()
+}
+
+fn reading(subject: &str, value: f64, at: Micros) -> Reading<'_> {
+    Reading {
+        id: Id::of("reading", &[subject.as_bytes(), &at.0.to_le_bytes()]),
+        tenant: "default",
+        subject,
+        measure: "pm25",
+        value,
+        unit: "ug/m3",
+        averaging: "PT1H",
+        place: "",
+        event_time: at,
+        arrival_time: at,
+        source: "bench",
+        origin: "",
+    }
+}
+
+/// Each subject's value walks at random and is drawn back to 100: a linear congruential generator,
+/// so that every program sees the same events.
+struct Walk {
+    seed: u64,
+    values: Vec<f64>,
+}
+
+impl Walk {
+    fn next(&mut self) -> (usize, f64) {
+        let mut draw = || {
+            self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005);
+            self.seed = self.seed.wrapping_add(1_442_695_040_888_963_407);
+            self.seed >> 33
+        };
+        let subject = draw() as usize % SUBJECTS;
+        let change = (draw() % 4001) as f64 / 100.0 - 20.0;
+        let value = &mut self.values[subject];
+        *value += change - (*value - 100.0) * 0.05;
+        (subject, *value)
+    }
+}
+
+/// What this process has computed so far, by the kernel's account; 0 where there is none.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|first| first.parse::<f64>().ok());
+    nanoseconds.unwrap_or_default() / 1e9
+}

@@ -1,0 +1,188 @@
+//! What is kept for one subject: the order of its events, and what each condition about it
+//! remembers. Restored from the changelog, so nothing here points into the table of conditions but
+//! what is looked up again.
+
+use crate::conditions::{Conditions, Rule};
+use crate::detector::Input;
+use std::time::Duration;
+use tocsin_domain::{Id, Micros};
+use tocsin_stream::chunk::{read_number, write_number};
+use tocsin_stream::state::{State, Wake};
+use tocsin_stream::time::Timeline;
+
+/// The state of one key.
+#[derive(Debug, Default)]
+pub struct Subject {
+    /// Its events in the order of their event time.
+    pub timeline: Timeline,
+    /// The partition that its events stand in.
+    pub partition: u32,
+    /// What each condition about it remembers, in the order of the conditions' ids.
+    pub slots: Vec<Slot>,
+    /// Of the conditions when the slots were matched with them; 0 after a restore. Not kept.
+    generation: u64,
+}
+
+/// What one condition remembers of the subject.
+#[derive(Debug)]
+pub struct Slot {
+    /// The condition.
+    condition: Id,
+    /// The version of its parameters that the memory belongs to.
+    version: [u8; 8],
+    /// When its open window is closed, lateness included; [`Micros::MAX`] if there is none.
+    pub due: Micros,
+    /// The detector's own.
+    pub memory: Vec<u8>,
+    /// The number of its rule. Not kept.
+    pub rule: u32,
+}
+
+impl Clone for Slot {
+    fn clone(&self) -> Slot {
+        let Slot { condition, version, due, ref memory, rule } = *self;
+        Slot { condition, version, due, memory: memory.clone(), rule }
+    }
+
+    fn clone_from(&mut self, other: &Slot) {
+        (self.condition, self.version) = (other.condition, other.version);
+        (self.due, self.rule) = (other.due, other.rule);
+        self.memory.clone_from(&other.memory);
+    }
+}
+
+impl Clone for Subject {
+    fn clone(&self) -> Subject {
+        let mut clone = Subject::default();
+        clone.clone_from(self);
+        clone
+    }
+
+    /// Once a key and transaction: takes no new memory.
+    fn clone_from(&mut self, other: &Subject) {
+        (self.partition, self.generation) = (other.partition, other.generation);
+        self.timeline.clone_from(&other.timeline);
+        self.slots.clone_from(&other.slots);
+    }
+}
+
+impl Subject {
+    /// Matches the slots with the conditions, if those have changed. A condition of the same
+    /// version goes on with its memory, another version begins anew, a removed one is forgotten.
+    pub fn meet(&mut self, conditions: &Conditions, about: (Input, &str, &str, &str)) {
+        if self.generation == conditions.generation() {
+            return;
+        }
+        let (input, tenant, subject, measure) = about;
+        let mut before = std::mem::take(&mut self.slots);
+        for number in conditions.about(input, tenant, subject, measure) {
+            let Some(Rule { condition, .. }) = conditions.rule(number) else { continue };
+            let mut slot = Slot {
+                condition: condition.id,
+                version: version(&condition.version),
+                due: Micros::MAX,
+                memory: Vec::new(),
+                rule: number,
+            };
+            let same = |old: &Slot| (old.condition, old.version) == (slot.condition, slot.version);
+            if let Some(at) = before.iter().position(same) {
+                let old = before.swap_remove(at);
+                (slot.due, slot.memory) = (old.due, old.memory);
+            }
+            self.slots.push(slot);
+        }
+        self.generation = conditions.generation();
+    }
+
+    /// The earliest end of a window.
+    pub fn due(&self) -> Micros {
+        self.slots.iter().map(|slot| slot.due).min().unwrap_or(Micros::MAX)
+    }
+}
+
+impl Slot {
+    /// Notes when the open window is to be closed.
+    pub fn set_due(&mut self, rule: &Rule, lateness: Duration) {
+        self.due = rule.detector.due(&self.memory).plus(lateness);
+    }
+}
+
+/// The version's text, cut or filled up to eight bytes.
+fn version(text: &str) -> [u8; 8] {
+    let mut version = [0; 8];
+    version.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+    version
+}
+
+/// The first byte of an encoded subject: which encoding it is.
+const ENCODING: u8 = 1;
+
+impl State for Subject {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(ENCODING);
+        self.timeline.encode(out);
+        write_number(out, self.partition.into());
+        write_number(out, self.slots.len() as u64);
+        for slot in &self.slots {
+            out.extend_from_slice(slot.condition.as_bytes());
+            out.extend_from_slice(&slot.version);
+            out.extend_from_slice(&slot.due.0.to_le_bytes());
+            write_number(out, slot.memory.len() as u64);
+            out.extend_from_slice(&slot.memory);
+        }
+    }
+
+    fn decode(mut bytes: &[u8]) -> Option<Subject> {
+        let rest = &mut bytes;
+        if *rest.split_off_first()? != ENCODING {
+            return None;
+        }
+        let timeline = Timeline::decode(rest)?;
+        let partition = u32::try_from(read_number(rest)?).ok()?;
+        let slots = (0..read_number(rest)?).map(|_| slot(rest)).collect::<Option<Vec<_>>>()?;
+        rest.is_empty().then_some(Subject { timeline, partition, slots, generation: 0 })
+    }
+
+    fn wake(&self) -> Wake {
+        let first = self.timeline.first_waiting().unwrap_or(Micros::MAX).min(self.due());
+        Wake { event: (first < Micros::MAX).then_some(first), processing: None }
+    }
+}
+
+fn slot(rest: &mut &[u8]) -> Option<Slot> {
+    let condition = Id::from_bytes(*rest.split_off(..16)?.first_chunk()?);
+    let version = *rest.split_off(..8)?.first_chunk()?;
+    let due = Micros(i64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?));
+    let length = read_number(rest)? as usize;
+    let memory = rest.split_off(..length)?.to_vec();
+    Some(Slot { condition, version, due, memory, rule: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoding_goes_there_and_back_and_cuts_are_none() {
+        let slot = |memory: &[u8], due| Slot {
+            condition: Id::of("condition", &[memory]),
+            version: version("0123abcd"),
+            due,
+            memory: memory.to_vec(),
+            rule: 7,
+        };
+        let mut subject = Subject { partition: 5, ..Subject::default() };
+        subject.timeline.arrive((Micros(9), Id::default()), Duration::ZERO, 1, b"");
+        subject.slots = vec![slot(b"", Micros::MAX), slot(b"abc", Micros(77))];
+        let mut bytes = Vec::new();
+        subject.encode(&mut bytes);
+        let read = Subject::decode(&bytes).unwrap();
+        let mut again = Vec::new();
+        read.encode(&mut again);
+        assert_eq!(bytes, again);
+        assert_eq!((read.wake().event, read.generation), (Some(Micros(77)), 0));
+        assert!((0..bytes.len()).all(|cut| Subject::decode(&bytes[..cut]).is_none()));
+        bytes[0] = 9;
+        assert!(Subject::decode(&bytes).is_none());
+    }
+}

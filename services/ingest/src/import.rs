@@ -1,0 +1,484 @@
+//! Imports files: one transaction holds the events, the dead letters and the cursor. A killed
+//! import goes on exactly where it was; a file that was imported is not imported again.
+
+use crate::cursor::{self, Cursor};
+use crate::input::{self, Input};
+use crate::settings::SourceConfig;
+use crate::source::{Event, File, IngestError, Item, Mark, Skipped, Source};
+use crate::sources;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::topics::DEAD_LETTERS;
+use tocsin_domain::{Micros, wire};
+use tocsin_stream::{CommitError, Log, Transaction, Worker, WorkerSpec};
+
+/// Rows in a transaction.
+const BATCH_ROWS: u64 = 4_000;
+/// Bytes in a transaction, after which it is committed even if it has fewer rows.
+const BATCH_BYTES: usize = 4 << 20;
+/// How often a commit is tried before the import gives up.
+const COMMIT_TRIES: u32 = 12;
+/// How often an import begins again from its cursor before it gives up.
+const RESTARTS: u32 = 5;
+/// How many reasons of dead letters a report shows.
+const REASONS: usize = 5;
+
+/// Imports files of one source.
+pub struct Import {
+    log: Arc<dyn Log>,
+    config: SourceConfig,
+    source: Box<dyn Source>,
+    now: Arc<dyn Fn() -> Micros + Send + Sync>,
+    again: bool,
+    rows_at_once: u64,
+}
+
+/// What came of an import.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportReport {
+    /// What came of the rows that this run committed.
+    pub tally: Tally,
+    /// Why rows are dead letters, each with its origin; the first few.
+    pub reasons: Vec<String>,
+    /// Where it went on, if it did not begin at the file's start.
+    pub resumed_at: Option<Mark>,
+    /// Nothing was done, because the file had been imported before.
+    pub already_imported: bool,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Counted rows and what came of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows of every kind, without the header.
+    pub rows: u64,
+    /// Events, of which a row may have several.
+    pub events: u64,
+    /// Values that are missing.
+    pub no_value: u64,
+    /// Rows that `only` leaves out.
+    pub filtered: u64,
+    /// Rows with nothing in them.
+    pub blank: u64,
+    /// Rows that cannot be read.
+    pub dead_letters: u64,
+}
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What was committed.
+    pub tally: Tally,
+    /// Bytes on disk that were read.
+    pub read: u64,
+    /// Bytes on disk in all.
+    pub size: u64,
+}
+
+/// Is told of every commit; `false` stops the import.
+pub type Watch<'w> = dyn FnMut(Progress) -> bool + 'w;
+
+impl Import {
+    /// An import into `log` through the source that `config` describes; `now` gives arrival times.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn new(
+        log: Arc<dyn Log>,
+        config: &SourceConfig,
+        now: Arc<dyn Fn() -> Micros + Send + Sync>,
+    ) -> Result<Import, String> {
+        Ok(Import {
+            log,
+            source: sources::open(config)?,
+            config: config.clone(),
+            now,
+            again: false,
+            rows_at_once: BATCH_ROWS,
+        })
+    }
+
+    /// Whether files that were imported before are imported again, from their start.
+    #[must_use]
+    pub fn again(mut self, again: bool) -> Import {
+        self.again = again;
+        self
+    }
+
+    /// Commits after so many rows, at least 1; for a replay that people watch.
+    #[must_use]
+    pub fn rows_at_once(mut self, rows: u64) -> Import {
+        self.rows_at_once = rows.max(1);
+        self
+    }
+
+    /// Imports the file at `path`, from where an earlier import of it stopped.
+    ///
+    /// # Errors
+    /// If the file as a whole cannot be read, the log does not answer, or `watch` said stop. What
+    /// was committed stays.
+    pub fn import(
+        &mut self,
+        path: &Path,
+        watch: &mut Watch<'_>,
+    ) -> Result<ImportReport, IngestError> {
+        let begun = (self.now)();
+        let mut report = ImportReport::default();
+        let mut from_start = self.again;
+        for restart in 0.. {
+            match self.attempt(path, &mut from_start, &mut report, watch) {
+                Err(Ending::Restart(reason)) if restart < RESTARTS => {
+                    tracing::warn!(file = %path.display(), "import begins again: {reason}");
+                }
+                Err(Ending::Restart(reason)) => return Err(IngestError::Commit(reason)),
+                Err(Ending::Error(error)) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        report.seconds = (self.now)().since(begun).as_secs_f64();
+        Ok(report)
+    }
+
+    fn attempt(
+        &mut self,
+        path: &Path,
+        from_start: &mut bool,
+        report: &mut ImportReport,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Ending> {
+        let name = self.config.name.clone();
+        let unreadable = |e: std::io::Error| {
+            let (name, file) = (name.clone(), path.display().to_string());
+            Ending::Error(IngestError::Read { name, file, reason: e.to_string() })
+        };
+        let mut input = Input::open(path).map_err(unreadable)?;
+        let key = cursor::key(self.config.tenant(), &self.config.name, &input.name);
+        let fingerprint = input::fingerprint(path, input.size).map_err(unreadable)?;
+        let fresh = Cursor { size: input.size, fingerprint, mark: Mark::default(), done: false };
+        let found = cursor::find(&*self.log, &key).map_err(IngestError::from)?;
+        let cursor = match found.filter(|_| !*from_start) {
+            Some(old) if old.size <= input.size => {
+                // The same file, or one that has grown at its end.
+                let start = input::fingerprint(path, old.size).map_err(unreadable)?;
+                let same = start == old.fingerprint;
+                let done = old.done && old.size == input.size;
+                if same { Cursor { mark: old.mark, done, ..fresh } } else { fresh }
+            }
+            _ => fresh,
+        };
+        if cursor.done {
+            report.already_imported = report.tally == Tally::default();
+            return Ok(());
+        }
+        if cursor.mark != Mark::default() && report.tally == Tally::default() {
+            report.resumed_at = Some(cursor.mark);
+        }
+        let (read, size) = (Arc::clone(&input.read), input.size);
+        let from = cursor.mark;
+        let mut progress =
+            |tally| watch(Progress { tally, read: read.load(Ordering::Relaxed), size });
+        let topic = self.config.event.topic();
+        let mut batch = Batch::open(&*self.log, &self.config.name, topic, cursor, key)?;
+        batch.now = (self.now)();
+        batch.rows_at_once = self.rows_at_once;
+        if std::mem::take(from_start) {
+            // The cursor goes back first, so that what follows is the same as in any import.
+            batch.commit(report).inspect_err(|_| *from_start = true)?;
+        }
+        let mut ending = None;
+        let (clock, report_ref) = (Arc::clone(&self.now), &mut *report);
+        let mut sink = |item: Item<'_>| {
+            batch.take(item, &*clock, report_ref, &mut progress).map_err(|stop| {
+                ending = Some(stop);
+                IngestError::Stopped
+            })
+        };
+        let file = File { content: &mut *input.content, name: &input.name, from, now: &*self.now };
+        match self.source.read(file, &mut sink) {
+            Ok(()) => {}
+            Err(error) => return Err(ending.unwrap_or(Ending::Error(error))),
+        }
+        batch.cursor.done = true;
+        batch.commit(report)?;
+        progress(report.tally);
+        Ok(())
+    }
+}
+
+/// Why an attempt ended early.
+enum Ending {
+    Error(IngestError),
+    Restart(String),
+}
+
+impl From<IngestError> for Ending {
+    fn from(error: IngestError) -> Ending {
+        Ending::Error(error)
+    }
+}
+
+/// The open transaction and what is in it.
+struct Batch {
+    worker: Box<dyn Worker>,
+    transaction: Transaction,
+    events: usize,
+    dead_letters: usize,
+    cursors: usize,
+    cursor: Cursor,
+    cursor_key: Vec<u8>,
+    event_key: Vec<u8>,
+    tally: Tally,
+    reasons: Vec<String>,
+    now: Micros,
+    rows_at_once: u64,
+}
+
+impl Batch {
+    fn open(
+        log: &dyn Log,
+        source: &str,
+        topic: &str,
+        cursor: Cursor,
+        cursor_key: Vec<u8>,
+    ) -> Result<Batch, Ending> {
+        let id = format!("ingest-{source}");
+        let spec = WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() };
+        let worker = log.worker(&spec).map_err(IngestError::from)?;
+        let mut transaction = Transaction::default();
+        let mut register = |topic: &str| {
+            let partitions = log.partitions(topic).map_err(IngestError::from)?;
+            Ok::<_, Ending>(transaction.register(topic, partitions))
+        };
+        let (events, dead_letters) = (register(topic)?, register(DEAD_LETTERS)?);
+        let cursors = register(cursor::TOPIC)?;
+        Ok(Batch {
+            worker,
+            transaction,
+            events,
+            dead_letters,
+            cursors,
+            cursor,
+            cursor_key,
+            event_key: Vec::new(),
+            tally: Tally::default(),
+            reasons: Vec::new(),
+            now: Micros::default(),
+            rows_at_once: BATCH_ROWS,
+        })
+    }
+
+    fn take(
+        &mut self,
+        item: Item<'_>,
+        now: &dyn Fn() -> Micros,
+        report: &mut ImportReport,
+        progress: &mut dyn FnMut(Tally) -> bool,
+    ) -> Result<(), Ending> {
+        match item {
+            Item::Event(event) => self.event(&event),
+            Item::DeadLetter(letter) => self.dead_letter(&letter),
+            Item::Skipped(Skipped::NoValue) => self.tally.no_value += 1,
+            Item::Skipped(Skipped::Filtered) => self.tally.filtered += 1,
+            Item::Skipped(Skipped::Blank) => self.tally.blank += 1,
+            Item::RowEnd(mark) => {
+                self.tally.rows += 1;
+                self.cursor.mark = mark;
+                let rows = self.tally.rows;
+                let full = rows.is_multiple_of(64) && self.transaction.bytes() >= BATCH_BYTES;
+                if rows >= self.rows_at_once || full {
+                    self.now = now();
+                    self.commit(report)?;
+                    if !progress(report.tally) {
+                        return Err(IngestError::Stopped.into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event<'_>) {
+        self.tally.events += 1;
+        event.key(&mut self.event_key);
+        let builder = self.transaction.to(self.events, &self.event_key);
+        builder.push_with(&self.event_key, |out| event.write(out));
+    }
+
+    fn dead_letter(&mut self, letter: &DeadLetter) {
+        self.tally.dead_letters += 1;
+        if self.reasons.len() < REASONS {
+            self.reasons.push(format!("{}: {}", letter.origin, letter.reason));
+        }
+        let builder = self.transaction.to(self.dead_letters, &letter.key);
+        builder.push_with(&letter.key, |out| wire::write(letter, out));
+    }
+
+    /// Commits what is open with its cursor, and tells the report.
+    fn commit(&mut self, report: &mut ImportReport) -> Result<(), Ending> {
+        let value = serde_json::to_vec(&self.cursor)
+            .map_err(|e| IngestError::Commit(format!("the cursor cannot be written: {e}")))?;
+        let builder = self.transaction.to(self.cursors, &self.cursor_key);
+        builder.push(&self.cursor_key, Some(&value));
+        self.transaction.time = self.now;
+        self.try_commit()?;
+        let (all, new) = (&mut report.tally, std::mem::take(&mut self.tally));
+        all.rows += new.rows;
+        all.events += new.events;
+        all.no_value += new.no_value;
+        all.filtered += new.filtered;
+        all.blank += new.blank;
+        all.dead_letters += new.dead_letters;
+        let room = REASONS.saturating_sub(report.reasons.len());
+        report.reasons.extend(self.reasons.drain(..).take(room));
+        Ok(())
+    }
+
+    fn try_commit(&mut self) -> Result<(), Ending> {
+        let mut pause = Duration::from_millis(20);
+        for attempt in 1.. {
+            match self.worker.commit(&mut self.transaction) {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Retriable(reason)) if attempt >= COMMIT_TRIES => {
+                    return Err(IngestError::Commit(reason).into());
+                }
+                Err(CommitError::Retriable(_)) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                // A new worker and the cursor tell what is committed, whichever it was.
+                Err(other) => return Err(Ending::Restart(other.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::testing::config;
+    use std::collections::BTreeMap;
+    use std::io::Write;
+    use tocsin_domain::TopicPartition;
+    use tocsin_domain::topics::{AQI_READINGS, Topics};
+    use tocsin_stream::memory::{Fault, MemoryLog};
+
+    const ROWS: usize = 9_000;
+    const SOURCE: &str = "name = \"a\"\nkind = \"csv\"\nevent = \"reading\"\nmeasure = \"m\"\n\
+        value = \"{v}\"\nsubject = \"{s}\"\ntime = \"2020-01-01\"\n";
+
+    /// Every thousandth value is no number.
+    fn file(directory: &Path, rows: usize) -> std::path::PathBuf {
+        let mut text = String::from("s,v\n");
+        for i in 0..rows {
+            let bad = if i % 1000 == 999 { "x" } else { "" };
+            text += &format!("place {i},{i}{bad}\n");
+        }
+        let path = directory.join("a.csv");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn log() -> Arc<MemoryLog> {
+        let log = MemoryLog::new();
+        log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        log
+    }
+
+    fn import(log: &Arc<MemoryLog>) -> Import {
+        let log: Arc<dyn Log> = Arc::clone(log) as _;
+        Import::new(log, &config(SOURCE), Arc::new(|| Micros(5))).unwrap()
+    }
+
+    /// How often each record is in a topic.
+    fn records(log: &MemoryLog, topic: &str) -> BTreeMap<Vec<u8>, usize> {
+        let mut found = BTreeMap::new();
+        for partition in 0..log.partitions(topic).unwrap() {
+            let at = TopicPartition::new(topic, partition);
+            let span = log.span(&at).unwrap();
+            let mut next = span.start;
+            while next < span.end {
+                let batch = log.read(&at, next, 1 << 20).unwrap();
+                for record in batch.records() {
+                    *found.entry(record.value.unwrap_or_default().to_vec()).or_default() += 1;
+                }
+                next = batch.next;
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn imports_once_and_then_only_what_was_added() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, log) = (file(directory.path(), ROWS), log());
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert_eq!((report.tally.rows, report.tally.events), (9_000, 8_991));
+        assert_eq!((report.tally.dead_letters, report.reasons.len()), (9, 5));
+        assert!(report.reasons[0].starts_with("a.csv:1001: m \"999x\" is not a number"));
+        assert_eq!(records(&log, AQI_READINGS).len(), 8_991);
+        assert_eq!(records(&log, DEAD_LETTERS).len(), 9);
+
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert!(report.already_imported && report.tally == Tally::default());
+
+        let mut grown = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        grown.write_all(b"more,1\n").unwrap();
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert_eq!((report.tally.rows, report.resumed_at.map(|m| m.lines)), (1, Some(9_001)));
+
+        let report = import(&log).again(true).import(&path, &mut |_| true).unwrap();
+        assert_eq!(report.tally.rows, 9_001);
+        file(directory.path(), 10);
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert_eq!(report.tally.rows, 10, "another file of the same name begins at its start");
+    }
+
+    #[test]
+    fn whatever_commit_fails_each_row_is_there_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(directory.path(), ROWS);
+        for fault in [Fault::Busy, Fault::Abort, Fault::LostAnswer, Fault::LostRequest] {
+            for failing in 0..4 {
+                let (log, mut commits) = (log(), 0);
+                log.fail_commits(move |_| {
+                    commits += 1;
+                    (commits == failing + 1).then_some(fault)
+                });
+                import(&log).again(true).import(&path, &mut |_| true).unwrap();
+                for (topic, wanted) in [(AQI_READINGS, 8_991), (DEAD_LETTERS, 9)] {
+                    let found = records(&log, topic);
+                    let once = found.values().all(|n| *n == 1);
+                    assert!(once && found.len() == wanted, "{fault:?} {failing} {topic}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stopped_import_goes_on_where_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, log) = (file(directory.path(), ROWS), log());
+        let stopped = import(&log).import(&path, &mut |_| false);
+        assert!(matches!(stopped, Err(IngestError::Stopped)));
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert_eq!((report.tally.rows, report.resumed_at.map(|m| m.rows)), (5_000, Some(4_000)));
+        assert!(records(&log, AQI_READINGS).values().all(|n| *n == 1));
+    }
+
+    #[test]
+    fn packed_files_are_unpacked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.csv.gz");
+        let out = std::fs::File::create(&path).unwrap();
+        let mut packer = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+        packer.write_all(b"s,v\nx,1\n").unwrap();
+        packer.finish().unwrap();
+        let report = import(&log()).import(&path, &mut |_| true).unwrap();
+        assert_eq!(report.tally.events, 1);
+    }
+}

@@ -1,0 +1,26 @@
+//! From the outside world to events in the log.
+//!
+//! Read in this order: what a source is ([`source`]) and which there are ([`sources`]), how one is
+//! configured ([`settings`]), how a row becomes events ([`mapping`]), and [`import`], which commits
+//! the events together with how far it has read, so that nothing is lost and nothing comes twice.
+
+pub mod source;
+pub mod sources;
+
+pub mod settings;
+
+pub mod fields;
+pub mod mapping;
+pub mod moment;
+pub mod number;
+pub mod rows;
+pub mod template;
+
+pub mod cursor;
+pub mod import;
+pub mod input;
+
+pub use import::{Import, ImportReport};
+pub use input::Input;
+pub use settings::{SourceConfig, section};
+pub use source::{IngestError, Item, Source};

@@ -1,0 +1,140 @@
+//! The contract of a source: it reads one file and hands over what is in it, row by row. It keeps
+//! nothing between files, writes nowhere and reads no clock; the caller decides what becomes of
+//! the items, how fast, and when to stop.
+
+use serde::{Deserialize, Serialize};
+use std::io::BufRead;
+use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading, reading_key, subject_key};
+use tocsin_domain::{Micros, wire};
+
+/// Reads files of one kind.
+pub trait Source: Send {
+    /// Reads `file` from `file.from` to its end and gives every item to `sink`. An error of the
+    /// sink ends the reading and is returned as it is.
+    ///
+    /// # Errors
+    /// If the file as a whole cannot be read. A row that cannot be is a [`Item::DeadLetter`].
+    fn read(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError>;
+}
+
+/// Takes what a source hands over.
+pub type Sink<'s> = dyn FnMut(Item<'_>) -> Result<(), IngestError> + 's;
+
+/// A file that is open.
+pub struct File<'a> {
+    /// Its content, unpacked.
+    pub content: &'a mut dyn BufRead,
+    /// Its name without directories.
+    pub name: &'a str,
+    /// Where to begin.
+    pub from: Mark,
+    /// What time it is, for arrival times.
+    pub now: &'a dyn Fn() -> Micros,
+}
+
+/// How far a file has been read: up to the end of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Rows handed over, of every kind.
+    pub rows: u64,
+    /// Lines read.
+    pub lines: u64,
+    /// Bytes read, unpacked.
+    pub bytes: u64,
+}
+
+/// What a source hands over.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A fact.
+    Event(Event<'a>),
+    /// A row that cannot be read.
+    DeadLetter(Box<DeadLetter>),
+    /// A row, or a value of one, of which nothing comes.
+    Skipped(Skipped),
+    /// Everything of the row has been handed over.
+    RowEnd(Mark),
+}
+
+/// Why nothing comes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// There is no value in it.
+    NoValue,
+    /// The source's `only` leaves it out.
+    Filtered,
+    /// Nothing is in it.
+    Blank,
+}
+
+/// A fact from upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// For `aqi.readings`.
+    Reading(Reading<'a>),
+    /// For `market.listings`.
+    Listing(Listing<'a>),
+    /// For `orders.rows`.
+    OrderRow(OrderRow<'a>),
+    /// For `datasets.rows`.
+    DatasetRow(DatasetRow<'a>),
+}
+
+impl Event<'_> {
+    /// When it was so.
+    pub fn event_time(&self) -> Micros {
+        match self {
+            Event::Reading(event) => event.event_time,
+            Event::Listing(event) => event.event_time,
+            Event::OrderRow(event) => event.event_time,
+            Event::DatasetRow(event) => event.event_time,
+        }
+    }
+
+    /// Writes the key of its record over `out`.
+    pub fn key(&self, out: &mut Vec<u8>) {
+        match self {
+            Event::Reading(event) => reading_key(out, event.tenant, event.subject, event.measure),
+            Event::Listing(event) => subject_key(out, event.tenant, event.listing),
+            Event::OrderRow(event) => subject_key(out, event.tenant, event.subject),
+            Event::DatasetRow(event) => subject_key(out, event.tenant, event.dataset),
+        }
+    }
+
+    /// Appends it as it stands in its topic: schema fingerprint and Avro body.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Event::Reading(event) => wire::write(event, out),
+            Event::Listing(event) => wire::write(event, out),
+            Event::OrderRow(event) => wire::write(event, out),
+            Event::DatasetRow(event) => wire::write(event, out),
+        }
+    }
+}
+
+/// Why a file cannot be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The file cannot be read.
+    #[error("source `{name}`: cannot read {file}: {reason}")]
+    Read {
+        /// The source.
+        name: String,
+        /// The file.
+        file: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The log cannot answer.
+    #[error("cannot import: {0}")]
+    Log(#[from] tocsin_stream::LogError),
+    /// A transaction could not be committed, however often it was tried.
+    #[error(
+        "cannot commit what was imported: {0}; what is committed stays, run the import again to go on"
+    )]
+    Commit(String),
+    /// The caller asked to stop.
+    #[error("stopped; run the import again to go on")]
+    Stopped,
+}

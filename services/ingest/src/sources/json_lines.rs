@@ -1,0 +1,231 @@
+//! JSON: an object a line, one array, or one object with an array inside (`items`), as marketplace
+//! APIs answer. Fields are named by paths: `price.value`, `images.0.url`.
+
+use super::Kind;
+use crate::mapping::{Fault, Mapping, Origin, RowError};
+use crate::rows::{Found, ROW_CAP, Rows};
+use crate::settings::{EventKind, SourceConfig};
+use crate::source::{File, IngestError, Item, Mark, Sink, Skipped, Source};
+use crate::template::Row;
+use serde_json::Value;
+use std::io::Read;
+use tocsin_domain::event::DatasetRowKind;
+
+pub(super) const KIND: Kind = Kind { name: "json-lines", keys: &["items"], open };
+
+/// The largest file that is one JSON value; lines may go on for ever.
+const DOCUMENT_CAP: u64 = 64 << 20;
+
+struct JsonLines {
+    name: String,
+    items: Option<String>,
+    mapping: Mapping,
+}
+
+fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
+    let mapping = Mapping::compile(config)?;
+    Ok(Box::new(JsonLines { name: config.name.clone(), items: config.items.clone(), mapping }))
+}
+
+impl Source for JsonLines {
+    fn read(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        let begin = Origin { file: file.name, line: 0, text: file.name, now: (file.now)() };
+        let first = file.content.fill_buf();
+        let first = first.map_err(|e| self.refuse(file.name, e.to_string()))?;
+        let array = first.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        if file.from == Mark::default() {
+            self.mapping.border(DatasetRowKind::Opened, &begin, sink)?;
+        }
+        let (name, now) = (file.name, file.now);
+        if array || self.items.is_some() {
+            self.read_document(file, sink)?;
+        } else {
+            self.read_lines(file, sink)?;
+        }
+        let end = Origin { file: name, line: 0, text: name, now: now() };
+        self.mapping.border(DatasetRowKind::Closed, &end, sink)
+    }
+}
+
+impl JsonLines {
+    fn read_lines(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        let mut rows = Rows::new(file.content);
+        rows.skip_to(file.from.lines, file.from.bytes)
+            .map_err(|e| self.refuse(file.name, format!("cannot go on in it: {e}")))?;
+        let mut done = file.from.rows;
+        loop {
+            let found = rows.next(None).map_err(|e| {
+                self.refuse(file.name, format!("after line {}: {e}", rows.position().0))
+            })?;
+            let text = format!("{}:{}", file.name, rows.line());
+            let at = Origin { file: file.name, line: rows.line(), text: &text, now: (file.now)() };
+            match found {
+                Found::End => return Ok(()),
+                Found::TooLong => {
+                    let reason = format!("the row is longer than {ROW_CAP} bytes, the limit");
+                    self.bury(Fault::new("limit", reason), rows.row(), &at, sink)?;
+                }
+                Found::Row | Found::OpenQuote if rows.row().trim_ascii().is_empty() => {
+                    sink(Item::Skipped(Skipped::Blank))?;
+                }
+                Found::Row | Found::OpenQuote => match serde_json::from_slice(rows.row()) {
+                    Ok(value) => self.row(&value, rows.row(), &at, sink)?,
+                    Err(e) => {
+                        let fault = Fault::new("json", format!("the line is not JSON: {e}"));
+                        self.bury(fault, rows.row(), &at, sink)?;
+                    }
+                },
+            }
+            done += 1;
+            let (lines, bytes) = rows.position();
+            sink(Item::RowEnd(Mark { rows: done, lines, bytes }))?;
+        }
+    }
+
+    fn read_document(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        let mut bytes = Vec::new();
+        let read = Read::take(&mut *file.content, DOCUMENT_CAP + 1).read_to_end(&mut bytes);
+        read.map_err(|e| self.refuse(file.name, e.to_string()))?;
+        if bytes.len() as u64 > DOCUMENT_CAP {
+            let reason = format!(
+                "it is one JSON value of more than {DOCUMENT_CAP} bytes; write one object a line instead"
+            );
+            return Err(self.refuse(file.name, reason));
+        }
+        let bare = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+        let value: Value = serde_json::from_slice(bare)
+            .map_err(|e| self.refuse(file.name, format!("it is not JSON: {e}")))?;
+        let path = self.items.as_deref().unwrap_or_default();
+        let items = if value.is_array() { Some(&value) } else { at_path(&value, path) };
+        let items = items.and_then(Value::as_array).ok_or_else(|| {
+            let keys =
+                value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>().join("`, `"));
+            let keys = keys.unwrap_or_default();
+            self.refuse(file.name, format!("it has no array at `{path}`; its keys are `{keys}`"))
+        })?;
+        for (i, item) in items.iter().enumerate().skip(file.from.rows as usize) {
+            let number = i as u64 + 1;
+            let text = format!("{}#{number}", file.name);
+            let at = Origin { file: file.name, line: number, text: &text, now: (file.now)() };
+            self.row(item, item.to_string().as_bytes(), &at, sink)?;
+            sink(Item::RowEnd(Mark { rows: number, lines: 0, bytes: bytes.len() as u64 }))?;
+        }
+        Ok(())
+    }
+
+    fn row(
+        &mut self,
+        value: &Value,
+        bytes: &[u8],
+        at: &Origin<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), IngestError> {
+        let Value::Object(object) = value else {
+            let fault = Fault::new("json", "the row is not an object");
+            return self.bury(fault, bytes, at, sink);
+        };
+        let mut text = String::new();
+        let mut spans = Vec::new();
+        for name in self.mapping.names() {
+            let start = text.len();
+            write_text(at_path(value, name).unwrap_or(&Value::Null), &mut text);
+            spans.push((start, text.len()));
+        }
+        let mut texts = Vec::new();
+        if self.mapping.event() == EventKind::DatasetRow {
+            for (name, field) in object {
+                let mut text = String::new();
+                write_text(field, &mut text);
+                texts.push((name.as_str(), text));
+            }
+        }
+        let named = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        match self.mapping.row(&Row { text: &text, spans: &spans }, named, at, sink) {
+            Ok(()) => Ok(()),
+            Err(RowError::Sink(error)) => Err(error),
+            Err(RowError::Fault(fault)) => self.bury(fault, bytes, at, sink),
+        }
+    }
+
+    fn bury(
+        &self,
+        fault: Fault,
+        bytes: &[u8],
+        at: &Origin<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), IngestError> {
+        sink(Item::DeadLetter(self.mapping.dead_letter(fault, bytes, at)))
+    }
+
+    fn refuse(&self, file: &str, reason: String) -> IngestError {
+        IngestError::Read { name: self.name.clone(), file: file.to_owned(), reason }
+    }
+}
+
+/// The value at `a.0.b`; a key that has dots itself is found as it is.
+fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    if let Some(found) = value.get(path) {
+        return Some(found);
+    }
+    path.split('.').try_fold(value, |inner, part| match inner {
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => inner.get(part),
+    })
+}
+
+/// A scalar as it is printed; null as nothing; anything else as JSON.
+fn write_text(value: &Value, out: &mut String) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => out.push_str(text),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sources::testing::collect;
+
+    const SOURCE: &str = r#"
+        name = "shop"
+        kind = "json-lines"
+        event = "listing"
+        listing = "{id}"
+        title = "{title}"
+        price = "{price.value}"
+        currency = "{price.currency}"
+        units_sold = "{sold}"
+        seller = "{sellers.0.name}"
+        time = "{at}"
+    "#;
+
+    const ITEM: &str = r#"{"id":"v1","title":"T","price":{"value":"0.75","currency":"USD"},"sold":null,"sellers":[{"name":"s"}],"at":"2023-03-07T12:04:38.000Z"}"#;
+
+    #[test]
+    fn lines_arrays_and_answers_give_the_same_listings() {
+        let wanted = "listing default/v1 0.75 USD None s 2023-03-07T12:04:38Z";
+        let items = "items = \"found.all\"\n";
+        for (extra, text, origin) in [
+            ("", format!("{ITEM}\n\n"), "a.json:1"),
+            ("", format!(" [{ITEM}]"), "a.json#1"),
+            (items, format!("{{\"found\":{{\"all\":[{ITEM}]}}}}"), "a.json#1"),
+        ] {
+            let found = collect(&format!("{extra}{SOURCE}"), "a.json", text.as_bytes()).unwrap();
+            assert_eq!(found[0], format!("{wanted} {origin}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_rows_are_dead_letters_and_bad_documents_are_refused() {
+        let text = format!("{{\n3\n{}\n{ITEM}", ITEM.replace("0.75", "0.12345678"));
+        let found = collect(SOURCE, "a.json", text.as_bytes()).unwrap();
+        assert!(found[0].starts_with("dead json a.json:1 the line is not JSON"), "{found:?}");
+        assert!(found[1].starts_with("dead json a.json:2 the row is not an object"), "{found:?}");
+        assert!(found[2].starts_with("dead value a.json:3 price \"0.12345678\""), "{found:?}");
+        assert!(found[3].starts_with("listing default/v1"), "{found:?}");
+
+        let with_items = format!("items = \"results\"\n{SOURCE}");
+        let error = collect(&with_items, "a.json", b"{\"total\":0}").unwrap_err().to_string();
+        assert!(error.contains("no array at `results`; its keys are `total`"), "{error}");
+    }
+}

@@ -1,0 +1,388 @@
+//! The loop of the sender: poll, start, commit what has finished, all on one thread; the attempts
+//! themselves run on a small runtime beside it and report back. One slow recipient holds one slot.
+
+use super::window::{Record, Waiting, Window};
+use super::{SendError, Sender, attempt, outcome_fact};
+use crate::channel::Outcome;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tocsin_domain::delivery::{Delivery, DeliveryState};
+use tocsin_domain::{Micros, TopicPartition, topics, wire};
+use tocsin_stream::{Batch, CommitError, Log, LogError, Polled, Transaction, Worker, WorkerSpec};
+use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
+
+/// How long a turn waits for something to happen.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How old progress without an outcome may become before it is committed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How many outcomes may be ahead of the oldest attempt without one, in all partitions.
+const AHEAD: usize = 16_384;
+/// How often in a row a worker may fail before the sender gives up.
+const FAILURES: u32 = 10;
+
+/// Partition and offset of an attempt.
+type Place = (u32, u64);
+
+/// An attempt that has a slot.
+struct Running {
+    fact: Arc<Delivery>,
+    task: AbortHandle,
+}
+
+/// A sender at work.
+pub(super) struct Desk<'a> {
+    sender: &'a Sender,
+    clock: &'a dyn Fn() -> Micros,
+    observe: &'a mut dyn FnMut(&Delivery),
+    worker: Box<dyn Worker>,
+    transaction: Transaction,
+    deliveries: usize,
+    changelog: usize,
+    windows: BTreeMap<u32, Window>,
+    running: HashMap<Place, Running>,
+    /// Outcomes that are not committed. They outlive a worker that fails.
+    outcomes: BTreeMap<Place, Delivery>,
+    report: mpsc::Sender<(Place, Outcome)>,
+    reports: Receiver<(Place, Outcome)>,
+    runtime: Runtime,
+    /// The partition that was served last: the next slot is for the one after it.
+    served: u32,
+    committed: Instant,
+    failures: u32,
+}
+
+impl<'a> Desk<'a> {
+    pub fn new(
+        sender: &'a Sender,
+        clock: &'a dyn Fn() -> Micros,
+        observe: &'a mut dyn FnMut(&Delivery),
+    ) -> Result<Desk<'a>, SendError> {
+        let (log, mut transaction) = (&sender.log, Transaction::default());
+        let mut register =
+            |topic| Ok::<_, LogError>(transaction.register(topic, log.partitions(topic)?));
+        let deliveries = register(topics::DELIVERIES)?;
+        let changelog = register(topics::NOTIFY_SENDS_CHANGELOG)?;
+        let (report, reports) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("send")
+            .enable_all()
+            .build()?;
+        Ok(Desk {
+            sender,
+            clock,
+            observe,
+            worker: open_worker(sender)?,
+            transaction,
+            deliveries,
+            changelog,
+            windows: BTreeMap::new(),
+            running: HashMap::new(),
+            outcomes: BTreeMap::new(),
+            report,
+            reports,
+            runtime,
+            served: 0,
+            committed: Instant::now(),
+            failures: 0,
+        })
+    }
+
+    /// Waits for something to happen and does what follows from it.
+    pub fn turn(&mut self) -> Result<(), SendError> {
+        // An outcome that is left over from a failed commit must not wait.
+        let pause = if self.outcomes.is_empty() { PAUSE } else { Duration::from_millis(1) };
+        match self.room() {
+            0 => self.listen(pause),
+            room => match self.worker.poll(room, pause) {
+                Ok(polled) => self.take(polled)?,
+                Err(error @ LogError::Unavailable(_)) => self.start_over(error.into())?,
+                Err(error) => return Err(error.into()),
+            },
+        }
+        self.listen(Duration::ZERO);
+        self.start();
+        self.commit()?;
+        self.start();
+        Ok(())
+    }
+
+    /// The stop: waits for what is under way, commits it, and says that nothing is any more.
+    pub fn leave(mut self, until: Instant) -> Result<(), SendError> {
+        while !(self.running.is_empty() && self.outcomes.is_empty()) && Instant::now() < until {
+            if self.windows.is_empty() {
+                // The last commit failed: what has finished can be committed by a new worker.
+                let polled = self.worker.poll(1, PAUSE)?;
+                self.take(polled)?;
+            }
+            self.listen(PAUSE.min(until.saturating_duration_since(Instant::now())));
+            self.commit()?;
+        }
+        let running = &self.running;
+        for (partition, window) in &mut self.windows {
+            if !running.keys().any(|(busy, _)| busy == partition) {
+                window.close();
+            }
+        }
+        self.commit_all()?;
+        self.runtime.shutdown_background();
+        Ok(())
+    }
+
+    /// How many more attempts may be held in memory.
+    fn room(&self) -> usize {
+        let sum = |(a, b): (usize, usize), (c, d): (usize, usize)| (a + c, b + d);
+        let (unfinished, ahead) = self.windows.values().map(Window::load).fold((0, 0), sum);
+        if ahead >= AHEAD { 0 } else { self.sender.options.window.saturating_sub(unfinished) }
+    }
+
+    fn take(&mut self, polled: Polled) -> Result<(), SendError> {
+        match polled {
+            Polled::Assigned(partitions) => self.assign(&partitions),
+            Polled::Revoked { partitions, lost } => self.revoke(&partitions, lost),
+            Polled::Records(batches) => {
+                batches.iter().for_each(|batch| self.take_batch(batch));
+                Ok(())
+            }
+        }
+    }
+
+    fn take_batch(&mut self, batch: &Batch) {
+        let Some(window) = self.windows.get_mut(&batch.partition) else { return };
+        for record in batch.records() {
+            let place = (batch.partition, record.offset);
+            let known = self.running.contains_key(&place) || self.outcomes.contains_key(&place);
+            let fact = record
+                .value
+                .map(|value| wire::read_owned::<Delivery>(value, &self.sender.options.ids));
+            let attempt = match fact {
+                Some(Ok(fact)) => Some(fact).filter(|fact| fact.state == DeliveryState::Attempt),
+                Some(Err(error)) => {
+                    // `deliver` reads the same record and sets it aside as a dead letter.
+                    tracing::warn!(position = %record.position(), %error, "no delivery");
+                    None
+                }
+                None => None,
+            };
+            window.take(record.offset, attempt, known);
+        }
+    }
+
+    /// Takes partitions over. Before anything is started it is written down how much may be.
+    fn assign(&mut self, partitions: &[u32]) -> Result<(), SendError> {
+        for partition in partitions {
+            let at = TopicPartition::new(topics::DELIVERIES, *partition);
+            let span = self.sender.log.span(&at)?;
+            let progress = self.worker.committed(&at)?.unwrap_or(span.start);
+            let record = restore(&*self.sender.log, *partition)?;
+            let slots = self.sender.options.in_flight.max(1) as u64;
+            let window = Window::new(progress, record, span.end, slots);
+            self.write_record(*partition, &window);
+            self.windows.insert(*partition, window);
+        }
+        self.finish_transaction().map(drop)
+    }
+
+    fn revoke(&mut self, partitions: &[u32], lost: bool) -> Result<(), SendError> {
+        if !lost {
+            self.commit()?;
+        }
+        self.windows.retain(|partition, _| !partitions.contains(partition));
+        self.outcomes.retain(|(partition, _), _| !partitions.contains(partition));
+        self.running.retain(|(partition, _), running| {
+            let ours = !partitions.contains(partition);
+            if !ours {
+                running.task.abort();
+            }
+            ours
+        });
+        Ok(())
+    }
+
+    /// Takes what attempts have reported; waits for the first.
+    fn listen(&mut self, pause: Duration) {
+        let first = match self.reports.recv_timeout(pause) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        };
+        let others: Vec<_> = self.reports.try_iter().collect();
+        for (place, outcome) in std::iter::once(first).chain(others) {
+            if let Some(running) = self.running.remove(&place) {
+                self.note(place, &running.fact, outcome);
+            }
+        }
+    }
+
+    fn note(&mut self, place: Place, attempt: &Delivery, outcome: Outcome) {
+        let retry = &self.sender.options.retry;
+        self.outcomes.insert(place, outcome_fact(attempt, outcome, (self.clock)(), retry));
+    }
+
+    /// Gives slots to what waits, partition by partition.
+    fn start(&mut self) {
+        let slots = self.sender.options.in_flight.max(1);
+        while self.running.len() + self.outcomes.len() < slots {
+            let after =
+                self.windows.range(self.served + 1..).chain(self.windows.range(..=self.served));
+            let mut ready = after.filter(|(_, window)| window.has_waiting()).map(|(at, _)| *at);
+            let Some(partition) = ready.next() else { return };
+            drop(ready);
+            self.served = partition;
+            let Some(next) = self.windows.get_mut(&partition).and_then(Window::pop) else { return };
+            let Waiting { offset, fact, suspect } = next;
+            if suspect {
+                let why = "the sender stopped while this attempt was under way";
+                self.note((partition, offset), &fact, Outcome::Unknown(why.to_owned()));
+            } else {
+                self.spawn((partition, offset), fact);
+            }
+        }
+    }
+
+    fn spawn(&mut self, place: Place, fact: Delivery) {
+        let fact = Arc::new(fact);
+        let (report, wake) = (self.report.clone(), self.worker.waker());
+        let deadline = self.sender.options.deadline;
+        let work = attempt(self.sender.channels.clone(), fact.clone(), deadline);
+        let work = self.runtime.spawn(work);
+        let task = work.abort_handle();
+        self.runtime.spawn(async move {
+            let outcome = work.await.unwrap_or_else(|error| {
+                Outcome::Unknown(format!("the attempt broke off: {error}"))
+            });
+            // Nobody listens any more when the desk is gone; then it is a suspect.
+            let _ = report.send((place, outcome));
+            wake();
+        });
+        self.running.insert(place, Running { fact, task });
+    }
+
+    /// Commits if there are outcomes, or progress that is old enough.
+    fn commit(&mut self) -> Result<(), SendError> {
+        if self.outcomes.is_empty() && self.committed.elapsed() < PROGRESS_EVERY {
+            return Ok(());
+        }
+        self.commit_all()
+    }
+
+    /// One transaction with every outcome there is, the records and the progress.
+    fn commit_all(&mut self) -> Result<(), SendError> {
+        let (windows, observe) = (&mut self.windows, &mut self.observe);
+        self.outcomes.retain(|(partition, offset), fact| {
+            // A commit whose answer was lost had taken it.
+            let done = windows.get(partition).is_some_and(|window| window.is_finished(*offset));
+            if done {
+                observe(fact);
+            }
+            !done
+        });
+        let mut taken = Vec::new();
+        for (place, fact) in &self.outcomes {
+            let Some(window) = windows.get_mut(&place.0) else { continue };
+            let key = fact.key();
+            let out = self.transaction.to(self.deliveries, key.as_bytes());
+            out.push_with(key.as_bytes(), |bytes| wire::write(fact, bytes));
+            window.finish(place.1);
+            taken.push(*place);
+        }
+        let mut moved = std::mem::take(&mut self.windows);
+        for (partition, window) in moved.iter_mut().filter(|(_, window)| window.has_moved()) {
+            window.note();
+            self.write_record(*partition, window);
+            let at = TopicPartition::new(topics::DELIVERIES, *partition);
+            self.transaction.progress.insert(at, window.progress());
+        }
+        self.windows = moved;
+        if self.finish_transaction()? {
+            for place in taken {
+                self.outcomes.remove(&place).iter().for_each(|fact| (self.observe)(fact));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_record(&mut self, partition: u32, window: &Window) {
+        let key = partition.to_string();
+        let out = self.transaction.to_partition(self.changelog, partition);
+        out.push_with(key.as_bytes(), |bytes| window.record().encode(bytes));
+    }
+
+    /// Commits; whether it is certain that it was. If not, everything is taken up as it is
+    /// committed, and what has been sent since is committed then.
+    fn finish_transaction(&mut self) -> Result<bool, SendError> {
+        self.transaction.time = (self.clock)();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.worker.commit(&mut self.transaction) {
+                Ok(()) => {
+                    (self.committed, self.failures) = (Instant::now(), 0);
+                    return Ok(true);
+                }
+                Err(CommitError::Retriable(_)) if pause < Duration::from_secs(2) => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                Err(error) => {
+                    self.start_over(error.into())?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// A new worker. Running attempts go on, and outcomes stay until they are committed.
+    fn start_over(&mut self, error: SendError) -> Result<(), SendError> {
+        self.failures += 1;
+        if self.failures > FAILURES {
+            return Err(error);
+        }
+        tracing::warn!(%error, "taking up what is committed");
+        std::thread::sleep(Duration::from_millis(10 << self.failures));
+        self.transaction.clear();
+        self.windows.clear();
+        self.worker = open_worker(self.sender)?;
+        Ok(())
+    }
+}
+
+fn open_worker(sender: &Sender) -> Result<Box<dyn Worker>, LogError> {
+    sender.log.worker(&WorkerSpec {
+        id: format!("send-{}", sender.options.slot),
+        group: "send".to_owned(),
+        inputs: vec![topics::DELIVERIES.into()],
+    })
+}
+
+/// The partition's last record in the changelog; `None` if nobody ever sent from it.
+fn restore(log: &dyn Log, partition: u32) -> Result<Option<Record>, LogError> {
+    let (at, key) =
+        (TopicPartition::new(topics::NOTIFY_SENDS_CHANGELOG, partition), partition.to_string());
+    let span = log.span(&at)?;
+    let (mut next, mut found) = (span.start, None);
+    while next < span.end {
+        let batch = log.read(&at, next, 4 << 20)?;
+        let records = batch.records().filter(|record| record.key == key.as_bytes());
+        for record in records {
+            let decoded = record.value.map(Record::decode);
+            found = match decoded {
+                Some(None) => {
+                    return Err(LogError::Damaged {
+                        at,
+                        offset: record.offset,
+                        reason: "the sender's record cannot be read".to_owned(),
+                    });
+                }
+                Some(state) => state,
+                None => None,
+            };
+        }
+        next = if batch.is_empty() { span.end } else { batch.next };
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

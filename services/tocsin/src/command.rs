@@ -1,0 +1,29 @@
+//! One file a subcommand.
+
+pub mod backtest;
+pub mod demo;
+pub mod import;
+pub mod projections;
+pub mod topology;
+pub mod up;
+pub mod watch;
+pub mod why;
+
+use crate::cli::Command;
+
+/// Runs a subcommand to its end.
+///
+/// # Errors
+/// Whatever went wrong, with its exit code in the chain.
+pub fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(args),
+        Command::Up(args) => up::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Backtest(args) => backtest::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Why(args) => why::run(args),
+        Command::Topology(args) => topology::run(args),
+        Command::Projections(args) => projections::run(args),
+    }
+}

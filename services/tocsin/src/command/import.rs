@@ -1,0 +1,83 @@
+//! `tocsin import`: files through a configured source into the log, once. Works beside a running
+//! `tocsin up`, and goes on where it was when it was cut short.
+
+use crate::cli::ImportArgs;
+use crate::exit::{Exit, Kind};
+use crate::facts;
+use crate::runtime;
+use crate::settings::Settings;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use tocsin_ingest::import::Progress;
+use tocsin_ingest::{Import, ImportReport};
+
+/// Imports the files, one after the other.
+///
+/// # Errors
+/// Wrong configuration, a file or a log that cannot be read; exit code 5 if rows became dead
+/// letters.
+pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
+    let settings = Settings::load(&args.place.config, facts::now())?;
+    let source = settings.source(&args.source)?;
+    let log = runtime::open_log(&args.place.data, settings.sync)?;
+    let mut dead_letters = 0;
+    for path in &args.files {
+        let import = Import::new(log.clone(), source, Arc::new(facts::now));
+        let import = import.map_err(|text| Exit::error(Kind::Configuration, text))?;
+        let bar = bar(path);
+        let report = import.again(args.again).import(path, &mut |progress| show(&bar, &progress))?;
+        bar.finish_and_clear();
+        dead_letters += report.tally.dead_letters;
+        std::io::stdout().write_all(text(path, &report).as_bytes())?;
+    }
+    if dead_letters > 0 {
+        let text = format!("{dead_letters} rows could not be read; they are in dead.letters with their bytes and reasons, and everything else was imported");
+        return Err(Exit::error(Kind::Problems, text));
+    }
+    Ok(())
+}
+
+/// A bar for the bytes of a file; nothing where nobody looks.
+pub fn bar(path: &Path) -> ProgressBar {
+    let size = path.metadata().map_or(0, |metadata| metadata.len());
+    let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::hidden());
+    if std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let style = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar.with_message(name)
+}
+
+/// Moves the bar; the import goes on.
+pub fn show(bar: &ProgressBar, progress: &Progress) -> bool {
+    bar.set_length(progress.size);
+    bar.set_position(progress.read);
+    true
+}
+
+fn text(path: &Path, report: &ImportReport) -> String {
+    let path = path.display();
+    if report.already_imported {
+        return format!("{path}: already imported; --again reads it once more\n");
+    }
+    let resumed = match report.resumed_at {
+        Some(mark) => format!(", went on after row {}", mark.rows),
+        None => String::new(),
+    };
+    let tally = &report.tally;
+    let mut text = format!(
+        "{path}: {} rows, {} events, {} without a value, {} left out, {} blank, {} dead letters{resumed}, {:.1} s\n",
+        tally.rows, tally.events, tally.no_value, tally.filtered, tally.blank,
+        tally.dead_letters, report.seconds
+    );
+    for reason in &report.reasons {
+        text.push_str(&format!("  {reason}\n"));
+    }
+    text
+}

@@ -1,0 +1,11 @@
+//! The `tocsin` command as a library, so that tests and benchmarks run what users run.
+
+pub mod cli;
+pub mod command;
+pub mod exit;
+pub mod facts;
+pub mod meter;
+pub mod pipeline;
+pub mod report;
+pub mod runtime;
+pub mod settings;

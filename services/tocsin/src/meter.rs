@@ -1,0 +1,88 @@
+//! Counts the facts of the log as they are committed, for `/metrics`. It reads along from the end;
+//! what was there before the start is not counted again.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tocsin_domain::alert::Alert;
+use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::delivery::Delivery;
+use tocsin_domain::wire::{self, SchemaIds};
+use tocsin_domain::{TopicPartition, topics};
+use tocsin_service::{Metrics, Stop};
+use tocsin_stream::{Log, LogError, Record};
+
+/// Reads along.
+pub struct Meter {
+    log: Arc<dyn Log>,
+    metrics: Arc<Metrics>,
+    cursors: Vec<(TopicPartition, u64)>,
+}
+
+impl Meter {
+    /// Stands at the end of what there is to count.
+    ///
+    /// # Errors
+    /// If the log does not answer.
+    pub fn new(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Result<Meter, LogError> {
+        let mut cursors = Vec::new();
+        for topic in [topics::ALERTS, topics::DELIVERIES, topics::DEAD_LETTERS] {
+            for partition in 0..log.partitions(topic)? {
+                let at = TopicPartition::new(topic, partition);
+                let end = log.span(&at)?.end;
+                cursors.push((at, end));
+            }
+        }
+        Ok(Meter { log, metrics, cursors })
+    }
+
+    /// Counts until it is told to stop.
+    ///
+    /// # Errors
+    /// If the log does not answer.
+    pub fn run(&mut self, stop: &Stop) -> Result<(), LogError> {
+        let mut seen = 0;
+        while !stop.stopped() {
+            seen = self.log.wait(seen, Duration::from_millis(500));
+            self.read_on()?;
+            // Numbers for people need not be younger than this, and idle time is cheap.
+            stop.sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn read_on(&mut self) -> Result<(), LogError> {
+        for (at, next) in &mut self.cursors {
+            while *next < self.log.span(at)?.end {
+                let batch = self.log.read(at, *next, 1 << 20)?;
+                if batch.is_empty() {
+                    break;
+                }
+                *next = batch.next;
+                batch.records().for_each(|record| count(&self.metrics, &record));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What cannot be read is counted where it is dead-lettered.
+fn count(metrics: &Metrics, record: &Record<'_>) {
+    let (ids, value) = (SchemaIds::default(), record.value.unwrap_or_default());
+    match &**record.topic {
+        topics::ALERTS => {
+            if let Ok(alert) = wire::read_owned::<Alert>(value, &ids) {
+                metrics.alert(&alert.detector, alert.state.as_str());
+            }
+        }
+        topics::DELIVERIES => {
+            if let Ok(delivery) = wire::read_owned::<Delivery>(value, &ids) {
+                metrics.delivery(delivery.state.as_str());
+            }
+        }
+        _ => {
+            if let Ok(letter) = wire::read_owned::<DeadLetter>(value, &ids) {
+                metrics.dead_letters(&letter.topic, &letter.class, 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! `tocsin.toml`, whole: each section is read by the crate it belongs to, and everything that is
+//! wrong is said at once.
+
+use crate::exit::{Exit, Kind};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+use tocsin_domain::condition::Condition;
+use tocsin_domain::subscriber::Subscriber;
+use tocsin_domain::topics::Topics;
+use tocsin_domain::watch::Watch;
+use tocsin_domain::wire::SchemaIds;
+use tocsin_domain::{DEFAULT_TENANT, Micros};
+use tocsin_ingest::SourceConfig;
+use tocsin_notify::channels::ChannelsSection;
+use tocsin_notify::watches::{WatchEntry, watch_facts};
+use tocsin_service::config::{ConfigError, Document, duration};
+use tocsin_stream::embedded::Sync;
+
+/// The sections that there are.
+const SECTIONS: [&str; 9] =
+    ["tenant", "log", "store", "schema", "topics", "channels", "sources", "detectors", "watches"];
+
+/// What `tocsin.toml` says, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// The namespace.
+    pub tenant: String,
+    /// When a commit counts as done.
+    pub sync: Sync,
+    /// How long each topic waits for events that come late.
+    pub lateness: BTreeMap<String, Duration>,
+    /// Schemas by the ids of a registry.
+    pub schema_ids: SchemaIds,
+    /// How messages leave.
+    pub channels: ChannelsSection,
+    /// Where events come from.
+    pub sources: Vec<SourceConfig>,
+    /// What is detected.
+    pub conditions: Vec<Condition>,
+    /// Who wants to know.
+    pub watches: Vec<(Subscriber, Watch)>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogSection {
+    #[serde(default)]
+    kind: Embedded,
+    #[serde(default)]
+    sync: SyncSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreSection {
+    #[serde(default)]
+    kind: Embedded,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Embedded {
+    #[default]
+    Embedded,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SyncSection {
+    #[default]
+    Full,
+    Normal,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SchemaSection {
+    #[serde(default)]
+    ids: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TopicSection {
+    #[serde(deserialize_with = "duration::deserialize")]
+    allowed_lateness: Duration,
+}
+
+impl Settings {
+    /// Reads the file, the environment over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; exit code 3.
+    pub fn load(path: &Path, now: Micros) -> anyhow::Result<Settings> {
+        let read = Document::load(Some(path), std::env::vars());
+        read.and_then(|document| Settings::of(&document, now))
+            .map_err(|error| Exit::error(Kind::Configuration, error))
+    }
+
+    /// Reads a text that is part of the program.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; exit code 3.
+    pub fn parse(text: &str, name: &str, now: Micros) -> anyhow::Result<Settings> {
+        let read = Document::parse(text, name);
+        read.and_then(|document| Settings::of(&document, now))
+            .map_err(|error| Exit::error(Kind::Configuration, error))
+    }
+
+    fn of(document: &Document, now: Micros) -> Result<Settings, ConfigError> {
+        let mut errors = Errors::default();
+        errors.of(document.finish(&SECTIONS));
+        let tenant: String = errors.of(document.section("tenant")).unwrap_or_default();
+        let tenant = if tenant.is_empty() { DEFAULT_TENANT.to_owned() } else { tenant };
+        let log: LogSection = errors.of(document.section("log")).unwrap_or_default();
+        let store: StoreSection = errors.of(document.section("store")).unwrap_or_default();
+        let (Embedded::Embedded, Embedded::Embedded) = (log.kind, store.kind);
+        let conditions = errors.of(conditions(document, &tenant)).unwrap_or_default();
+        let watches = errors.of(watches(document, &tenant, &conditions, now)).unwrap_or_default();
+        let settings = Settings {
+            sync: match log.sync {
+                SyncSection::Full => Sync::Full,
+                SyncSection::Normal => Sync::Normal,
+            },
+            lateness: errors.of(lateness(document)).unwrap_or_default(),
+            schema_ids: errors.of(schema_ids(document)).unwrap_or_default(),
+            channels: errors.of(document.section("channels")).unwrap_or_default(),
+            sources: errors.of(tocsin_ingest::section(document)).unwrap_or_default(),
+            tenant,
+            conditions,
+            watches,
+        };
+        errors.0.or_ok(settings)
+    }
+
+    /// The source of that name.
+    ///
+    /// # Errors
+    /// If there is none; says which there are; exit code 3.
+    pub fn source(&self, name: &str) -> anyhow::Result<&SourceConfig> {
+        self.sources.iter().find(|source| source.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
+            let text = format!("there is no source {name:?}; configured are: {}", names.join(", "));
+            Exit::error(Kind::Configuration, text)
+        })
+    }
+}
+
+/// Collects what is wrong, so that all of it is said at once.
+#[derive(Default)]
+struct Errors(ConfigError);
+
+impl Errors {
+    fn of<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
+        result.map_err(|error| self.0 = std::mem::take(&mut self.0).and(error)).ok()
+    }
+}
+
+fn conditions(document: &Document, tenant: &str) -> Result<Vec<Condition>, ConfigError> {
+    let entries: Vec<serde_json::Value> = document.list("detectors")?;
+    tocsin_detect::section(tenant, &entries).map_err(|problems| {
+        let problem = |p: tocsin_detect::Problem| {
+            document.problem("detectors", &p.detector, p.to_string())
+        };
+        problems.into_iter().map(problem).fold(ConfigError::default(), ConfigError::and)
+    })
+}
+
+fn watches(
+    document: &Document,
+    tenant: &str,
+    conditions: &[Condition],
+    now: Micros,
+) -> Result<Vec<(Subscriber, Watch)>, ConfigError> {
+    let (mut facts, mut errors) = (Vec::new(), Errors::default());
+    for entry in document.list::<WatchEntry>("watches")? {
+        facts.extend(errors.of(watch_facts(tenant, &entry, conditions, now)));
+    }
+    errors.0.or_ok(facts)
+}
+
+fn lateness(document: &Document) -> Result<BTreeMap<String, Duration>, ConfigError> {
+    let mut all: BTreeMap<String, Duration> =
+        Topics::builtin().iter().map(|t| (t.name.clone(), t.allowed_lateness)).collect();
+    for (topic, section) in document.section::<BTreeMap<String, TopicSection>>("topics")? {
+        if all.insert(topic.clone(), section.allowed_lateness).is_none() {
+            let names: Vec<&str> = Topics::builtin().iter().map(|t| t.name.as_str()).collect();
+            let text = format!("there is no topic {topic:?}; allowed: {}", names.join(", "));
+            return Err(document.problem("topics", &topic, text));
+        }
+    }
+    Ok(all)
+}
+
+fn schema_ids(document: &Document) -> Result<SchemaIds, ConfigError> {
+    let section: SchemaSection = document.section("schema")?;
+    let wrong = |text: String| document.problem("schema", "", text);
+    let mut named = Vec::new();
+    for (id, name) in &section.ids {
+        let id = id.parse::<u32>();
+        let id = id.map_err(|_| wrong(format!("[schema.ids] {name:?}: an id is a number")))?;
+        named.push((id, name.as_str()));
+    }
+    SchemaIds::of_names(named).map_err(|error| wrong(error.to_string()))
+}

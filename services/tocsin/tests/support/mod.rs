@@ -1,0 +1,84 @@
+//! What the tests of the command share: starting it, reading what it says, asking it.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program under test.
+pub fn tocsin() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tocsin"))
+}
+
+/// A running process; killed when it is dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a command that serves pages, and gives their address.
+pub fn serve(command: &mut Command) -> (Running, String) {
+    let mut child = command
+        .args(["--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let outputs: [Box<dyn std::io::Read + Send>; 2] = [
+        Box::new(child.stdout.take().unwrap()),
+        Box::new(child.stderr.take().unwrap()),
+    ];
+    for output in outputs {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+    }
+    drop(sender);
+    let running = Running(child);
+    let mut said = String::new();
+    while let Ok(line) = receiver.recv_timeout(Duration::from_secs(60)) {
+        said.push_str(&line);
+        said.push('\n');
+        if let Some(at) = line.find("http://") {
+            let url = line[at..].split(['/', ' ']).take(3).collect::<Vec<_>>().join("/");
+            return (running, url);
+        }
+    }
+    panic!("the program never said where it serves; it said:\n{said}");
+}
+
+/// Asks for JSON.
+pub fn get(url: &str) -> serde_json::Value {
+    let mut answer = ureq::get(url).call().unwrap_or_else(|error| panic!("GET {url}: {error}"));
+    answer.body_mut().read_json().unwrap_or_else(|error| panic!("GET {url}: {error}"))
+}
+
+/// Asks for a page.
+pub fn page(url: &str) -> String {
+    let mut answer = ureq::get(url).call().unwrap_or_else(|error| panic!("GET {url}: {error}"));
+    answer.body_mut().read_to_string().unwrap()
+}
+
+/// Waits until `done` says so; panics with `what` after a minute.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "waited a minute in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The workspace's directory.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
