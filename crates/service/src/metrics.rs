@@ -77,7 +77,7 @@ impl Metrics {
 
     fn register(&mut self) {
         let to = &mut self.registry;
-        to.register("records", "Records taken from a topic", self.records.clone());
+        to.register("records", "Records that a service has processed", self.records.clone());
         to.register("dead_letters", "Inputs that cannot be processed", self.dead_letters.clone());
         to.register("late_events", "Events after their watermark", self.late_events.clone());
         to.register("alerts", "Alerts from detectors", self.alerts.clone());
@@ -86,19 +86,19 @@ impl Metrics {
         let commit = self.commit_seconds.clone();
         to.register_with_unit("commit", "Time a commit takes", Unit::Seconds, commit);
         let delivery = self.delivery_seconds.clone();
-        let help = "From an event's arrival to its message being sent";
-        to.register_with_unit("event_to_sent", help, Unit::Seconds, delivery);
+        let help = "From an alert's detection to its message being sent";
+        to.register_with_unit("alert_to_sent", help, Unit::Seconds, delivery);
         let watermark = self.watermark.clone();
-        let help = "Event time up to which a topic is processed, since 1970";
+        let help = "Newest event time that a service has seen, since 1970";
         to.register_with_unit("watermark", help, Unit::Seconds, watermark);
         to.register("http_requests", "Requests answered", self.http.clone());
         let http = self.http_seconds.clone();
         to.register_with_unit("http_request", "Time an answer takes", Unit::Seconds, http);
     }
 
-    /// Counts `n` records taken from `topic`.
-    pub fn records(&self, topic: &str, n: u64) {
-        self.records.get_or_create(&one("topic", topic)).inc_by(n);
+    /// Counts `n` records that `service` has processed and committed.
+    pub fn records(&self, service: &str, n: u64) {
+        self.records.get_or_create(&one("service", service)).inc_by(n);
     }
 
     /// Counts `n` dead letters of `class` that were in `topic` or meant for it.
@@ -106,9 +106,9 @@ impl Metrics {
         self.dead_letters.get_or_create(&two(("topic", topic), ("class", class))).inc_by(n);
     }
 
-    /// Counts `n` events of `topic` that came after their watermark.
-    pub fn late_events(&self, topic: &str, n: u64) {
-        self.late_events.get_or_create(&one("topic", topic)).inc_by(n);
+    /// Counts `n` events that came to `service` after their watermark.
+    pub fn late_events(&self, service: &str, n: u64) {
+        self.late_events.get_or_create(&one("service", service)).inc_by(n);
     }
 
     /// Counts an alert of a detector; `detector` is its kind, not a condition's name.
@@ -128,15 +128,15 @@ impl Metrics {
         self.commit_seconds.observe(took.as_secs_f64());
     }
 
-    /// Notes how long it took from an event's arrival until its message was sent.
-    pub fn event_to_sent(&self, took: Duration) {
+    /// Notes how long it took from an alert's detection until its message was sent.
+    pub fn alert_to_sent(&self, took: Duration) {
         self.delivery_seconds.observe(took.as_secs_f64());
     }
 
-    /// Notes the event time up to which `topic` is processed; nothing before the first event.
-    pub fn watermark(&self, topic: &str, at: Micros) {
+    /// Notes the newest event time that `service` has seen; nothing before the first event.
+    pub fn watermark(&self, service: &str, at: Micros) {
         if at != Micros::MIN && at != Micros::MAX {
-            self.watermark.get_or_create(&one("topic", topic)).set(at.0 as f64 / 1e6);
+            self.watermark.get_or_create(&one("service", service)).set(at.0 as f64 / 1e6);
         }
     }
 
@@ -180,7 +180,7 @@ mod tests {
         metrics.alert("threshold", "raised");
         metrics.delivery("sent");
         metrics.commit("committed", Duration::from_millis(3));
-        metrics.event_to_sent(Duration::from_millis(300));
+        metrics.alert_to_sent(Duration::from_millis(300));
         metrics.watermark("aqi.readings", Micros(1_500_000));
         metrics.watermark("orders.rows", Micros::MIN);
         metrics.http("/alerts/{id}", 200, Duration::from_millis(1));
@@ -193,7 +193,7 @@ mod tests {
             "tocsin_deliveries_total{state=\"sent\"} 1",
             "tocsin_commits_total{outcome=\"committed\"} 1",
             "tocsin_commit_seconds_count 1",
-            "tocsin_event_to_sent_seconds_count 1",
+            "tocsin_alert_to_sent_seconds_count 1",
             "tocsin_watermark_seconds{topic=\"aqi.readings\"} 1.5",
             "tocsin_http_requests_total{route=\"/alerts/{id}\",status=\"200\"} 1",
             "tocsin_http_request_seconds_count{route=\"/alerts/{id}\"} 1",

@@ -14,28 +14,32 @@ pub struct Timeline {
     seen: Micros,
     /// The event time released last; [`Micros::MIN`] if there is none.
     last: Micros,
-    /// The ids released at it.
-    ids: Vec<Id>,
+    /// The first id released at it, and those after it: most often there are none, and then a
+    /// clone follows no pointer.
+    first: Option<Id>,
+    more: Vec<Id>,
     /// Events after the watermark, by event time.
     waiting: VecDeque<Waiting>,
 }
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self { seen: Micros::MIN, last: Micros::MIN, ids: Vec::new(), waiting: VecDeque::new() }
+        let (more, waiting) = (Vec::new(), VecDeque::new());
+        Self { seen: Micros::MIN, last: Micros::MIN, first: None, more, waiting }
     }
 }
 
 impl Clone for Timeline {
     fn clone(&self) -> Self {
-        let (ids, waiting) = (self.ids.clone(), self.waiting.clone());
-        Self { seen: self.seen, last: self.last, ids, waiting }
+        let mut clone = Timeline::default();
+        clone.clone_from(self);
+        clone
     }
 
     /// A store clones a state into the memory of the one before it: once a key and transaction.
     fn clone_from(&mut self, other: &Self) {
-        (self.seen, self.last) = (other.seen, other.last);
-        self.ids.clone_from(&other.ids);
+        (self.seen, self.last, self.first) = (other.seen, other.last, other.first);
+        self.more.clone_from(&other.more);
         self.waiting.clone_from(&other.waiting);
     }
 }
@@ -93,7 +97,7 @@ impl Timeline {
         offset: u64,
         bytes: &[u8],
     ) -> Arrival {
-        if time == self.last && self.ids.contains(&id) {
+        if time == self.last && self.ids().any(|seen| *seen == id) {
             return Arrival::Duplicate;
         }
         // What was released by an idle input is behind us even if the watermark is not.
@@ -119,7 +123,8 @@ impl Timeline {
     pub fn advance(&mut self, to: Micros) {
         if to > self.last {
             self.last = to;
-            self.ids.clear();
+            self.first = None;
+            self.more.clear();
         }
     }
 
@@ -139,19 +144,23 @@ impl Timeline {
     }
 
     fn mark(&mut self, time: Micros, id: Id) {
-        if self.last != time {
-            self.last = time;
-            self.ids.clear();
+        self.advance(time);
+        match self.first {
+            None => self.first = Some(id),
+            Some(_) => self.more.push(id),
         }
-        self.ids.push(id);
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.first.iter().chain(&self.more)
     }
 
     /// Appends what [`Timeline::decode`] reads.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.seen.0.to_le_bytes());
         out.extend_from_slice(&self.last.0.to_le_bytes());
-        write_number(out, self.ids.len() as u64);
-        self.ids.iter().for_each(|id| out.extend_from_slice(id.as_bytes()));
+        write_number(out, self.ids().count() as u64);
+        self.ids().for_each(|id| out.extend_from_slice(id.as_bytes()));
         write_number(out, self.waiting.len() as u64);
         for waiting in &self.waiting {
             out.extend_from_slice(&waiting.time.0.to_le_bytes());
@@ -165,7 +174,9 @@ impl Timeline {
     /// Reads what [`Timeline::encode`] wrote off the front of `bytes`.
     pub fn decode(bytes: &mut &[u8]) -> Option<Timeline> {
         let (seen, last) = (read_micros(bytes)?, read_micros(bytes)?);
-        let ids = (0..read_number(bytes)?).map(|_| read_id(bytes)).collect::<Option<Vec<_>>>()?;
+        let count = read_number(bytes)?;
+        let first = if count > 0 { Some(read_id(bytes)?) } else { None };
+        let more = (1..count).map(|_| read_id(bytes)).collect::<Option<Vec<_>>>()?;
         let waiting = (0..read_number(bytes)?)
             .map(|_| {
                 let (time, id) = (read_micros(bytes)?, read_id(bytes)?);
@@ -175,7 +186,7 @@ impl Timeline {
                 Some(Waiting { time, id, offset, bytes })
             })
             .collect::<Option<VecDeque<_>>>()?;
-        Some(Timeline { seen, last, ids, waiting })
+        Some(Timeline { seen, last, first, more, waiting })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where in a conversation something happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Mail {
     pub to: String,
     /// As it was sent, dots unstuffed, lines ending in CRLF.
     pub bytes: Vec<u8>,
+    /// When it was accepted.
+    pub at: Instant,
 }
 
 /// A server that runs until it is dropped.
@@ -245,7 +247,8 @@ impl Session<'_> {
         }
         let kept = !matches!(self.fault, Fault::Reply(Stage::Dot, _) | Fault::Cut(Stage::Dot));
         if kept {
-            let mail = Mail { message_id: message_id(&bytes), to: self.to.clone(), bytes };
+            let (message_id, to, at) = (message_id(&bytes), self.to.clone(), Instant::now());
+            let mail = Mail { message_id, to, bytes, at };
             self.shared.change(|state| state.accepted.push(mail));
         }
         match self.fault {

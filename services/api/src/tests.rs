@@ -291,7 +291,7 @@ fn the_chain_goes_from_the_mail_down_to_the_bytes() {
     assert_eq!(events[0]["value"]["fact"]["value"], 40.0);
     assert_eq!(events[0]["origin"], "lahore.csv:7");
     assert!(events[0]["hex"].as_str().unwrap().starts_with("c301"));
-    assert!(events[1]["gone"].as_str().unwrap().contains("no longer"));
+    assert!(events[1]["gone"].as_str().unwrap().contains("no record here"));
     let text = why.to_text();
     for part in
         ["mail      m-1@localhost", "sent (attempt 1)", "from lahore.csv:7", "c301", "raise_above"]

@@ -13,7 +13,7 @@ use tocsin_domain::condition::Condition;
 use tocsin_domain::notice::Notice;
 use tocsin_domain::watch::Watch;
 use tocsin_domain::wire::{self, SchemaIds};
-use tocsin_domain::{Id, Micros, Position, topics};
+use tocsin_domain::{Id, Micros, Position, TopicPartition, topics};
 use tocsin_project::tables::DELIVERIES_LOG;
 use tocsin_store::{Row, Store};
 use tocsin_stream::{Log, LogError, Record};
@@ -221,10 +221,19 @@ fn rule(
 
 fn raw(log: &dyn Log, ids: &SchemaIds, position: &Position) -> Result<RawEvent, LogError> {
     let found = records::at(log, position, |record| found(record, ids))?;
-    let gone = || Found::Gone {
-        gone: "the log no longer has this record: it was deleted when its time was over".to_owned(),
+    let found = found.map_or_else(|| gone(log, position), Ok)?;
+    Ok(RawEvent { position: position.to_string(), found })
+}
+
+fn gone(log: &dyn Log, position: &Position) -> Result<Found, LogError> {
+    let span = log.span(&TopicPartition::new(&position.topic, position.partition))?;
+    let gone = if position.offset < span.start {
+        "the log no longer has this record: retention deleted it when its time was over"
+    } else {
+        "the log has no record here: the alert was made from another log, or a newer record of the \
+         same key took its place"
     };
-    Ok(RawEvent { position: position.to_string(), found: found.unwrap_or_else(gone) })
+    Ok(Found::Gone { gone: gone.to_owned() })
 }
 
 fn found(record: &Record<'_>, ids: &SchemaIds) -> Found {

@@ -191,7 +191,9 @@ mod tests {
         let mut inactive = condition("one", "Lahore", 100);
         inactive.active = false;
         apply(&mut conditions, &inactive).unwrap();
-        conditions.apply(condition("all", "*", 1).key().as_bytes(), None, &SchemaIds::default()).unwrap();
+        conditions
+            .apply(condition("all", "*", 1).key().as_bytes(), None, &SchemaIds::default())
+            .unwrap();
         assert_eq!(about(&conditions, "Lahore", "pm25"), [""; 0]);
         apply(&mut conditions, &condition("new", "*", 1)).unwrap();
         assert_eq!(about(&conditions, "Lahore", "pm25"), ["new"]);
@@ -206,7 +208,9 @@ mod tests {
         assert_eq!(conditions.generation(), before);
         let mut bad = condition("all", "*", 100);
         bad.params = "{\"raise_above\": 1}".to_owned();
-        assert!(apply(&mut conditions, &bad).unwrap_err().reason.contains("missing field `measure`"));
+        assert!(
+            apply(&mut conditions, &bad).unwrap_err().reason.contains("missing field `measure`")
+        );
         bad.detector = "treshold".to_owned();
         assert!(apply(&mut conditions, &bad).unwrap_err().reason.contains("threshold"));
         assert_eq!((conditions.generation(), about(&conditions, "x", "pm25").len()), (before, 1));

@@ -8,11 +8,7 @@ use crate::detector::{Detector, Kind};
 use serde::de::DeserializeOwned;
 
 /// Every kind of detector.
-pub const KINDS: &[Kind] = &[
-    anomaly::KIND,
-    high_volume_sales::KIND,
-    threshold::KIND,
-];
+pub const KINDS: &[Kind] = &[anomaly::KIND, high_volume_sales::KIND, threshold::KIND];
 
 /// The kind of that name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// Millionths: how a printed value is held.
 const MILLION: i128 = 1_000_000;
 
-/// A ratio of whole numbers; the denominator is positive.
+/// A ratio of whole numbers; the denominator is positive. Values, indexes and limits are millionths,
+/// so that most comparisons need no multiplication.
 #[derive(Clone, Copy, Debug)]
 pub struct Ratio {
     pub num: i128,
@@ -23,8 +24,8 @@ impl Ratio {
         Ratio { num: (value * 1e6).round() as i128, den: MILLION }
     }
 
-    pub fn whole(num: i128) -> Ratio {
-        Ratio { num, den: 1 }
+    pub fn whole(number: u32) -> Ratio {
+        Ratio { num: i128::from(number) * MILLION, den: MILLION }
     }
 
     pub fn minus(self, other: Ratio) -> Ratio {
@@ -96,9 +97,19 @@ impl fmt::Display for Ratio {
 pub struct Exact(pub Decimal);
 
 impl Exact {
-    pub fn ratio(self) -> Ratio {
+    /// In lowest terms, as far as tens go.
+    pub fn fraction(self) -> Ratio {
         let decimal = self.0.normalize();
         Ratio { num: decimal.mantissa(), den: 10_i128.pow(decimal.scale()) }
+    }
+
+    /// In millionths, if six digits are enough.
+    pub fn ratio(self) -> Ratio {
+        let Ratio { num, den } = self.fraction();
+        match MILLION % den {
+            0 => Ratio { num: times(num, MILLION / den), den: MILLION },
+            _ => Ratio { num, den },
+        }
     }
 }
 
@@ -115,9 +126,12 @@ impl TryFrom<serde_json::Value> for Exact {
             true => Decimal::from_scientific(&text),
             false => Decimal::from_str_exact(&text),
         };
-        let in_range = |d: &Decimal| d.normalize().scale() <= 9 && d.abs() < Decimal::from(10_i64.pow(15));
+        let in_range =
+            |d: &Decimal| d.normalize().scale() <= 9 && d.abs() < Decimal::from(10_i64.pow(15));
         parsed.ok().filter(in_range).map(Exact).ok_or_else(|| {
-            format!("{text:?} is not a decimal number below 10^15 with at most 9 digits after the point")
+            format!(
+                "{text:?} is not a decimal number below 10^15 with at most 9 digits after the point"
+            )
         })
     }
 }
@@ -137,9 +151,9 @@ impl TryFrom<String> for Lasting {
     type Error = String;
 
     fn try_from(text: String) -> Result<Lasting, String> {
-        let span = text.parse::<jiff::Span>().and_then(|span| {
-            span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        });
+        let span = text
+            .parse::<jiff::Span>()
+            .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()));
         span.ok().and_then(|length| Duration::try_from(length).ok()).map(Lasting).ok_or_else(|| {
             format!("{text:?} is not a length of time such as \"90m\", \"3h\" or \"2d\"")
         })
@@ -154,7 +168,8 @@ mod tests {
     #[test]
     fn printed_values_compare_as_they_print() {
         let limit: Exact = serde_json::from_str("35.4").unwrap();
-        for (value, above) in [(35.4, false), (35.400001, true), (35.399999, false), (-35.5, false)] {
+        for (value, above) in [(35.4, false), (35.400001, true), (35.399999, false), (-35.5, false)]
+        {
             assert_eq!(Ratio::printed(value) > limit.ratio(), above, "{value}");
         }
         assert_eq!(Ratio::printed(0.1 + 0.2).num, 300_000);
@@ -165,8 +180,14 @@ mod tests {
     #[test]
     fn ratios_are_shown_with_six_digits() {
         for (num, den, text) in [
-            (1, 3, "0.333333"), (2, 3, "0.666667"), (-1, 2, "-0.5"), (7, 1, "7"), (-1, i128::MAX, "0"),
-            (1_999_999_999, 1_000_000_000, "2"), (-5, 100, "-0.05"), (i128::MAX, i128::MAX, "1"),
+            (1, 3, "0.333333"),
+            (2, 3, "0.666667"),
+            (-1, 2, "-0.5"),
+            (7, 1, "7"),
+            (-1, i128::MAX, "0"),
+            (1_999_999_999, 1_000_000_000, "2"),
+            (-5, 100, "-0.05"),
+            (i128::MAX, i128::MAX, "1"),
         ] {
             assert_eq!(Ratio { num, den }.to_string(), text);
         }
@@ -184,14 +205,19 @@ mod tests {
 
     #[test]
     fn parameters_are_read_and_refused() {
-        for (json, text) in [("100", "100"), ("35.40", "35.4"), ("\"7000000\"", "7000000"), ("1e-7", "0.0000001")] {
+        for (json, text) in
+            [("100", "100"), ("35.40", "35.4"), ("\"7000000\"", "7000000"), ("1e-7", "0.0000001")]
+        {
             assert_eq!(serde_json::from_str::<Exact>(json).unwrap().to_string(), text);
         }
         for json in ["true", "\"many\"", "1e300", "\"0.00000000001\""] {
             assert!(serde_json::from_str::<Exact>(json).is_err(), "{json}");
         }
         let length = |text: &str| Lasting::try_from(text.to_owned()).map(|l| l.0.as_secs());
-        assert_eq!((length("3h"), length("2d"), length("PT90S")), (Ok(10_800), Ok(172_800), Ok(90)));
+        assert_eq!(
+            (length("3h"), length("2d"), length("PT90S")),
+            (Ok(10_800), Ok(172_800), Ok(90))
+        );
         assert!(length("soon").is_err() && length("-3h").is_err());
     }
 

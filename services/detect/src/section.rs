@@ -72,14 +72,19 @@ fn condition(tenant: &str, entry: &Value) -> Result<Condition, Fault> {
     let name = text(&mut params, "name", None)?;
     let kind_name = text(&mut params, "kind", None)?;
     let subject = text(&mut params, "subject", Some(EVERY_SUBJECT))?;
-    let kind = detectors::kind(&kind_name)
-        .ok_or_else(|| (Some("kind".to_owned()), format!("found {kind_name:?}, {}", no_such_kind())))?;
+    let kind = detectors::kind(&kind_name).ok_or_else(|| {
+        (Some("kind".to_owned()), format!("found {kind_name:?}, {}", no_such_kind()))
+    })?;
     (kind.build)(Value::Object(params.clone()))
         .map_err(|reason| (culprit(&params, kind.build, &reason), reason))?;
     Ok(Condition::new(tenant, &name, kind.name, &subject, &Value::Object(params)))
 }
 
-fn text(params: &mut Map<String, Value>, key: &str, default: Option<&str>) -> Result<String, Fault> {
+fn text(
+    params: &mut Map<String, Value>,
+    key: &str,
+    default: Option<&str>,
+) -> Result<String, Fault> {
     let fault = |found: String| {
         Err((Some(key.to_owned()), format!("{found}: it must be a text that is not empty")))
     };
@@ -128,7 +133,10 @@ mod tests {
         (one["name"], one["subject"]) = (json!("lahore"), json!("Lahore"));
         let conditions = section("default", &[good(), one]).unwrap();
         assert_eq!(conditions.len(), 2);
-        assert_eq!((conditions[0].subject.as_str(), conditions[1].subject.as_str()), ("*", "Lahore"));
+        assert_eq!(
+            (conditions[0].subject.as_str(), conditions[1].subject.as_str()),
+            ("*", "Lahore")
+        );
         assert_eq!(
             conditions[0].params,
             r#"{"clear_below":90,"index":"us-epa","measure":"pm25","raise_above":100}"#

@@ -14,7 +14,7 @@ use tocsin_domain::alert::{Alert, Evidence};
 use tocsin_domain::event::{Listing, OrderRow, Reading};
 use tocsin_domain::topics::Topics;
 use tocsin_domain::wire::{self, Fact, SchemaIds};
-use tocsin_domain::{Id, Micros, Position, topics};
+use tocsin_domain::{Id, Micros, Position};
 use tocsin_stream::state::Store;
 use tocsin_stream::step::Ring;
 use tocsin_stream::time::{Arrival, Waiting};
@@ -27,6 +27,7 @@ pub struct DetectStep {
     conditions: Conditions,
     key: Vec<u8>,
     findings: Vec<Finding>,
+    scratch: Vec<u8>,
 }
 
 /// One input.
@@ -54,7 +55,8 @@ impl DetectStep {
             }
         });
         let (conditions, ids) = (Conditions::default(), SchemaIds::default());
-        DetectStep { streams, ids, conditions, key: Vec::new(), findings: Vec::new() }
+        let (key, findings, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        DetectStep { streams, ids, conditions, key, findings, scratch }
     }
 
     /// Reads events that a registry's schema ids frame, too.
@@ -75,13 +77,13 @@ impl Step for DetectStep {
         store: &mut Store<Subject>,
         effects: &mut Effects,
     ) -> Result<(), Poison> {
-        let Self { streams, ids, conditions, key, findings } = self;
+        let Self { streams, ids, conditions, key, findings, scratch } = self;
         let stream = streams.iter().find(|s| *s.topic == **record.topic).ok_or_else(|| {
             Poison::new("value", format!("the step does not read topic {:?}", record.topic))
         })?;
-        let value = record
-            .value
-            .ok_or_else(|| Poison::new("framing", "the record has no value: an event must be in it"))?;
+        let value = record.value.ok_or_else(|| {
+            Poison::new("framing", "the record has no value: an event must be in it")
+        })?;
         let body = open(stream.input, value, ids)?;
         let event = decode(stream.input, &body)?;
         check_key(record.key, &event)?;
@@ -90,7 +92,7 @@ impl Step for DetectStep {
         stream.key(key, record.key);
         let subject = store.change(key);
         subject.partition = record.partition;
-        let mut scene = Scene { stream, ids, conditions, now, findings, effects };
+        let mut scene = Scene { stream, ids, conditions, now, findings, scratch, effects };
         match subject.timeline.arrive(identity, stream.lateness, record.offset, value) {
             Arrival::Now => scene.evaluate(subject, &event, record),
             Arrival::Waits => {}
@@ -104,11 +106,12 @@ impl Step for DetectStep {
     }
 
     fn on_wake(&mut self, wake: Ring<'_>, store: &mut Store<Subject>, effects: &mut Effects) {
-        let Self { streams, ids, conditions, findings, .. } = self;
+        let Self { streams, ids, conditions, findings, scratch, .. } = self;
         let Some((prefix, key)) = wake.key.split_first() else { return };
         let Some(stream) = streams.iter().find(|stream| stream.prefix == *prefix) else { return };
         let subject = store.change(wake.key);
-        let mut scene = Scene { stream, ids, conditions, now: wake.now, findings, effects };
+        let now = wake.now;
+        let mut scene = Scene { stream, ids, conditions, now, findings, scratch, effects };
         subject.meet(conditions, stream.about(key));
         scene.release(subject, key, wake.event_time);
         scene.close(subject, key, wake.event_time);
@@ -146,6 +149,7 @@ struct Scene<'a> {
     conditions: &'a Conditions,
     now: Micros,
     findings: &'a mut Vec<Finding>,
+    scratch: &'a mut Vec<u8>,
     effects: &'a mut Effects,
 }
 
@@ -159,7 +163,9 @@ impl Scene<'_> {
         for slot in &mut subject.slots {
             let Some(rule) = self.conditions.rule(slot.rule) else { continue };
             let seen = Seen { event, offset: record.offset };
-            let done = rule.detector.observe(seen, &mut slot.memory, self.findings);
+            let done = slot
+                .memory
+                .change(self.scratch, |memory| rule.detector.observe(seen, memory, self.findings));
             slot.set_due(rule, self.stream.lateness);
             if let Err(reason) = done {
                 let condition = &rule.condition.name;
@@ -180,9 +186,10 @@ impl Scene<'_> {
             let value = Some(bytes.as_slice());
             let record = Record { topic, partition, offset: *offset, time: self.now, key, value };
             let body = open(self.stream.input, bytes, self.ids);
-            let event = body.as_ref().map_err(Clone::clone).and_then(|body| {
-                decode(self.stream.input, body)
-            });
+            let event = body
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|body| decode(self.stream.input, body));
             match event {
                 Ok(event) => self.evaluate(subject, &event, &record),
                 // It was read when it arrived: only a changed schema id can make this happen.
@@ -204,8 +211,8 @@ impl Scene<'_> {
                 continue;
             }
             let Some(rule) = self.conditions.rule(slot.rule) else { continue };
-            subject.timeline.advance(rule.detector.due(&slot.memory));
-            rule.detector.close(&mut slot.memory, self.findings);
+            subject.timeline.advance(rule.detector.due(slot.memory.bytes()));
+            slot.memory.change(self.scratch, |memory| rule.detector.close(memory, self.findings));
             slot.set_due(rule, self.stream.lateness);
             self.publish(rule, name, subject.partition);
         }

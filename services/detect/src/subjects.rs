@@ -33,21 +33,77 @@ pub struct Slot {
     /// When its open window is closed, lateness included; [`Micros::MAX`] if there is none.
     pub due: Micros,
     /// The detector's own.
-    pub memory: Vec<u8>,
+    pub memory: Memory,
     /// The number of its rule. Not kept.
     pub rule: u32,
+}
+
+/// Bytes that stand in their place while they are few: most detectors remember little, and a
+/// million subjects with a pointer each to follow would be slow.
+#[derive(Debug, Default)]
+pub struct Memory {
+    few: [u8; FEW],
+    length: u8,
+    /// Used if there are more than fit into `few`.
+    many: Vec<u8>,
+}
+
+const FEW: usize = 23;
+
+impl Memory {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self.many.is_empty() {
+            true => &self.few[..usize::from(self.length)],
+            false => &self.many,
+        }
+    }
+
+    /// Lets `change` work on the bytes; `scratch` is any buffer.
+    pub fn change<T>(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        change: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> T {
+        if self.many.is_empty() {
+            scratch.clear();
+            scratch.extend_from_slice(&self.few[..usize::from(self.length)]);
+            let done = change(scratch);
+            self.set(scratch);
+            return done;
+        }
+        let done = change(&mut self.many);
+        if self.many.len() <= FEW {
+            let many = std::mem::take(&mut self.many);
+            self.set(&many);
+        }
+        done
+    }
+
+    fn set(&mut self, bytes: &[u8]) {
+        self.many.clear();
+        match self.few.get_mut(..bytes.len()) {
+            Some(few) => {
+                few.copy_from_slice(bytes);
+                self.length = bytes.len() as u8;
+            }
+            None => self.many.extend_from_slice(bytes),
+        }
+    }
 }
 
 impl Clone for Slot {
     fn clone(&self) -> Slot {
         let Slot { condition, version, due, ref memory, rule } = *self;
-        Slot { condition, version, due, memory: memory.clone(), rule }
+        let mut copy = Memory::default();
+        copy.set(memory.bytes());
+        Slot { condition, version, due, memory: copy, rule }
     }
 
     fn clone_from(&mut self, other: &Slot) {
         (self.condition, self.version) = (other.condition, other.version);
         (self.due, self.rule) = (other.due, other.rule);
-        self.memory.clone_from(&other.memory);
+        self.memory.set(other.memory.bytes());
     }
 }
 
@@ -81,7 +137,7 @@ impl Subject {
                 condition: condition.id,
                 version: version(&condition.version),
                 due: Micros::MAX,
-                memory: Vec::new(),
+                memory: Memory::default(),
                 rule: number,
             };
             let same = |old: &Slot| (old.condition, old.version) == (slot.condition, slot.version);
@@ -103,7 +159,7 @@ impl Subject {
 impl Slot {
     /// Notes when the open window is to be closed.
     pub fn set_due(&mut self, rule: &Rule, lateness: Duration) {
-        self.due = rule.detector.due(&self.memory).plus(lateness);
+        self.due = rule.detector.due(self.memory.bytes()).plus(lateness);
     }
 }
 
@@ -127,8 +183,9 @@ impl State for Subject {
             out.extend_from_slice(slot.condition.as_bytes());
             out.extend_from_slice(&slot.version);
             out.extend_from_slice(&slot.due.0.to_le_bytes());
-            write_number(out, slot.memory.len() as u64);
-            out.extend_from_slice(&slot.memory);
+            let memory = slot.memory.bytes();
+            write_number(out, memory.len() as u64);
+            out.extend_from_slice(memory);
         }
     }
 
@@ -154,7 +211,8 @@ fn slot(rest: &mut &[u8]) -> Option<Slot> {
     let version = *rest.split_off(..8)?.first_chunk()?;
     let due = Micros(i64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?));
     let length = read_number(rest)? as usize;
-    let memory = rest.split_off(..length)?.to_vec();
+    let mut memory = Memory::default();
+    memory.set(rest.split_off(..length)?);
     Some(Slot { condition, version, due, memory, rule: 0 })
 }
 
@@ -163,17 +221,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_grows_and_shrinks_over_the_border() {
+        let (mut memory, mut scratch) = (Memory::default(), b"rubbish".to_vec());
+        for length in [0, 3, 23, 24, 100, 23, 24, 0, 1] {
+            memory.change(&mut scratch, |bytes| bytes.resize(length, length as u8));
+            assert_eq!(
+                (memory.bytes().len(), memory.bytes().last()),
+                (length, memory.bytes().last())
+            );
+            let mut copy = Memory::default();
+            copy.set(memory.bytes());
+            assert_eq!(copy.bytes(), memory.bytes());
+        }
+        memory.change(&mut scratch, |bytes| *bytes = vec![1, 2, 3]);
+        assert_eq!(memory.bytes(), [1, 2, 3]);
+    }
+
+    #[test]
     fn encoding_goes_there_and_back_and_cuts_are_none() {
-        let slot = |memory: &[u8], due| Slot {
-            condition: Id::of("condition", &[memory]),
-            version: version("0123abcd"),
-            due,
-            memory: memory.to_vec(),
-            rule: 7,
+        let slot = |text: &[u8], due| {
+            let mut memory = Memory::default();
+            memory.set(text);
+            let condition = Id::of("condition", &[text]);
+            Slot { condition, version: version("0123abcd"), due, memory, rule: 7 }
         };
         let mut subject = Subject { partition: 5, ..Subject::default() };
         subject.timeline.arrive((Micros(9), Id::default()), Duration::ZERO, 1, b"");
-        subject.slots = vec![slot(b"", Micros::MAX), slot(b"abc", Micros(77))];
+        subject.slots = vec![slot(b"", Micros::MAX), slot(&[7; 99], Micros(77))];
         let mut bytes = Vec::new();
         subject.encode(&mut bytes);
         let read = Subject::decode(&bytes).unwrap();

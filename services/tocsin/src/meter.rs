@@ -1,13 +1,14 @@
 //! Counts the facts of the log as they are committed, for `/metrics`. It reads along from the end;
 //! what was there before the start is not counted again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::alert::Alert;
 use tocsin_domain::dead_letter::DeadLetter;
-use tocsin_domain::delivery::Delivery;
+use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::wire::{self, SchemaIds};
-use tocsin_domain::{TopicPartition, topics};
+use tocsin_domain::{Id, Micros, TopicPartition, topics};
 use tocsin_service::{Metrics, Stop};
 use tocsin_stream::{Log, LogError, Record};
 
@@ -16,7 +17,11 @@ pub struct Meter {
     log: Arc<dyn Log>,
     metrics: Arc<Metrics>,
     cursors: Vec<(TopicPartition, u64)>,
+    waits: Waits,
 }
+
+/// When the first alert of each delivery that is not final yet was detected.
+type Waits = HashMap<Id, Micros>;
 
 impl Meter {
     /// Stands at the end of what there is to count.
@@ -32,7 +37,7 @@ impl Meter {
                 cursors.push((at, end));
             }
         }
-        Ok(Meter { log, metrics, cursors })
+        Ok(Meter { log, metrics, cursors, waits: Waits::new() })
     }
 
     /// Counts until it is told to stop.
@@ -58,7 +63,8 @@ impl Meter {
                     break;
                 }
                 *next = batch.next;
-                batch.records().for_each(|record| count(&self.metrics, &record));
+                let (metrics, waits) = (&self.metrics, &mut self.waits);
+                batch.records().for_each(|record| count(metrics, waits, &record));
             }
         }
         Ok(())
@@ -66,7 +72,7 @@ impl Meter {
 }
 
 /// What cannot be read is counted where it is dead-lettered.
-fn count(metrics: &Metrics, record: &Record<'_>) {
+fn count(metrics: &Metrics, waits: &mut Waits, record: &Record<'_>) {
     let (ids, value) = (SchemaIds::default(), record.value.unwrap_or_default());
     match &**record.topic {
         topics::ALERTS => {
@@ -77,6 +83,7 @@ fn count(metrics: &Metrics, record: &Record<'_>) {
         topics::DELIVERIES => {
             if let Ok(delivery) = wire::read_owned::<Delivery>(value, &ids) {
                 metrics.delivery(delivery.state.as_str());
+                time(metrics, waits, &delivery);
             }
         }
         _ => {
@@ -84,5 +91,18 @@ fn count(metrics: &Metrics, record: &Record<'_>) {
                 metrics.dead_letters(&letter.topic, &letter.class, 1);
             }
         }
+    }
+}
+
+/// How long people waited for a message.
+fn time(metrics: &Metrics, waits: &mut Waits, delivery: &Delivery) {
+    if let (DeliveryState::Requested, Some(notice)) = (delivery.state, delivery.notices.first()) {
+        waits.insert(delivery.id, notice.alert.detected_at);
+    }
+    if delivery.state.is_final()
+        && let Some(since) = waits.remove(&delivery.id)
+        && delivery.state == DeliveryState::Sent
+    {
+        metrics.alert_to_sent(delivery.at.since(since));
     }
 }

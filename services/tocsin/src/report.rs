@@ -33,7 +33,8 @@ pub struct Report {
 /// One alert.
 #[derive(Debug, Serialize)]
 pub struct FoundAlert {
-    id: Id,
+    /// The alert's id, the same in every run.
+    pub id: Id,
     /// The name in the configuration.
     detector: String,
     /// The kind of detector.

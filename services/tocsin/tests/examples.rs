@@ -1,6 +1,8 @@
 //! The configurations that people copy are right: each is accepted, its sources take the files that
 //! its first lines name, and the demo finds in its recorded data what an independent program found.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test ends by panicking
+
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +41,8 @@ fn every_example_is_accepted_and_takes_the_files_that_it_names() {
         }
         let (settings, text) = (settings(&path), fs::read_to_string(&path).unwrap());
         assert!(!settings.watches.is_empty(), "{} tells nobody", path.display());
-        let usage = text.lines().find_map(|line| line.strip_prefix("#   tocsin backtest --config "));
+        let usage =
+            text.lines().find_map(|line| line.strip_prefix("#   tocsin backtest --config "));
         for file in usage.unwrap_or_default().split_whitespace().skip(1) {
             let file = file.replace('*', "Dongsi");
             let takers = settings.sources.iter().filter(|s| s.takes(Path::new(&file))).count();
@@ -67,11 +70,9 @@ fn the_demo_finds_what_an_independent_program_found_in_its_data() {
         "demo/online_retail_2010_12.csv.gz",
     ];
     let report = found("demo/tocsin.toml", &files);
-    for (detector, raised, cleared) in [
-        ("pm25-unhealthy", 11, 11),
-        ("beijing-dust", 19, 18),
-        ("big-sellers", 9, 9),
-    ] {
+    for (detector, raised, cleared) in
+        [("pm25-unhealthy", 11, 11), ("beijing-dust", 19, 18), ("big-sellers", 9, 9)]
+    {
         assert_eq!(count(&report, detector, "raised"), raised, "{detector}");
         assert_eq!(count(&report, detector, "cleared"), cleared, "{detector}");
     }

@@ -77,6 +77,7 @@ host = "127.0.0.1"
 port = {port}
 tls = "none"
 connections = 4
+base_url = "http://tocsin.example.org"
 
 [[sources]]
 name = "walk"

@@ -58,6 +58,11 @@ impl<'a> Reader<'a> {
     /// A `long`: zig-zag, seven bits a byte, at most ten bytes.
     #[inline]
     pub fn long(&mut self) -> Result<i64, WireError> {
+        // Most lengths and choices are one byte.
+        if let Some(byte) = self.body.get(self.at).filter(|byte| **byte < 0x80) {
+            self.at += 1;
+            return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        }
         let mut value = 0u64;
         for (i, byte) in self.body[self.at..].iter().take(10).enumerate() {
             if i == 9 && *byte > 1 {

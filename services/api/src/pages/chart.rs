@@ -82,11 +82,10 @@ pub(super) fn chart(points: &[Point], mut marks: Vec<Mark>, unit: &str) -> Optio
     marks.retain(|mark| (first..=last).contains(&mark.at));
     marks.iter_mut().for_each(|mark| mark.x = x(mark.at));
     let unit = if indexed { "AQI-US" } else { unit };
-    let summary = format!(
-        "{} values between {lowest} and {highest} {unit}, {} alerts",
-        points.len(),
-        marks.len()
-    );
+    let count =
+        |number: usize, what| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let (values, alerts) = (count(points.len(), "value"), count(marks.len(), "alert"));
+    let summary = format!("{values} from {lowest} to {highest} {unit}, {alerts}");
     Some(Chart {
         path,
         zones: if indexed { zones(ceiling, y) } else { Vec::new() },
@@ -118,7 +117,7 @@ fn rows(floor: f64, ceiling: f64, step: f64, y: impl Fn(f64) -> f64) -> Vec<Tick
 fn columns(first: Micros, last: Micros, x: impl Fn(Micros) -> f64) -> Vec<Tick> {
     const COLUMNS: i64 = 5;
     let whole = last.0.saturating_sub(first.0);
-    let form = if whole > 2 * 86_400_000_000 { "%-d %b" } else { "%-d %b %H:%M" };
+    let form = if whole > COLUMNS * 86_400_000_000 { "%-d %b" } else { "%-d %b %H:%M" };
     let at = |number| Micros(first.0 + whole / COLUMNS * number);
     let tick = |time| Tick { at: x(time), text: format(time, form) };
     // The outermost labels would stick out.

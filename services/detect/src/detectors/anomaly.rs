@@ -11,11 +11,8 @@ use tocsin_domain::event::Reading;
 use tocsin_domain::{Micros, aqi};
 
 /// The kind.
-pub const KIND: Kind = Kind {
-    name: "anomaly",
-    does: "a value far from the mean of those before it",
-    build,
-};
+pub const KIND: Kind =
+    Kind { name: "anomaly", does: "a value far from the mean of those before it", build };
 
 /// Its parameters.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,7 +45,7 @@ fn build(params: serde_json::Value) -> Result<Box<dyn Detector>, String> {
         let (found, most) = (config.minimum, config.window);
         return Err(format!("minimum is {found}: it must be 1 to the window, {most}"));
     }
-    let k = config.deviations.ratio();
+    let k = config.deviations.fraction();
     if k.num <= 0 || k.num > 100 * k.den || k.den > 100 {
         return Err(format!(
             "deviations is {}: it must be above 0, at most 100, with at most 2 digits after the point",
@@ -132,7 +129,7 @@ impl Config {
 
     /// |value − mean| > K · std, strictly; never if all values before are equal.
     fn is_far(&self, sums: Sums, value: i64) -> bool {
-        let k = self.deviations.ratio();
+        let k = self.deviations.fraction();
         let (distance, spread) = (sums.n * i128::from(value) - sums.sum, sums.spread());
         let square = |x: i128| x.checked_mul(x);
         let left = square(distance).and_then(|d| d.checked_mul(square(k.den)?));
@@ -149,7 +146,7 @@ impl Config {
         let (reading, sums) = (about.reading, head.sums(count));
         let n = sums.n.max(1) as f64 * SCALE;
         let (mean, std) = (sums.sum as f64 / n, (sums.spread().max(0) as f64).sqrt() / n);
-        let k = self.deviations.ratio();
+        let k = self.deviations.fraction();
         let reach = std * k.num as f64 / k.den as f64;
         let shown = |x: f64| Some(format!("{x:.4}"));
         let index = self.index.is_some().then(|| (about.value / SCALE as i64) as u32);
@@ -260,7 +257,10 @@ mod tests {
 
     #[test]
     fn a_value_far_away_is_raised_and_the_next_common_one_clears_it() {
-        let detector = built("anomaly", json!({"measure": "pm25", "window": 4, "minimum": 3, "deviations": 2}));
+        let detector = built(
+            "anomaly",
+            json!({"measure": "pm25", "window": 4, "minimum": 3, "deviations": 2}),
+        );
         for (values, says) in [
             (&[10.0, 10.0, 10.0, 90.0][..], ""),
             (&[9.0, 11.0], ""),
@@ -274,9 +274,15 @@ mod tests {
     #[test]
     fn exactly_on_the_limit_is_not_flagged() {
         // Mean 10, standard deviation 1: with K = 2.5, 12.5 is on the limit.
-        let detector = built("anomaly", json!({"measure": "pm25", "window": 4, "minimum": 4, "deviations": "2.5"}));
+        let detector = built(
+            "anomaly",
+            json!({"measure": "pm25", "window": 4, "minimum": 4, "deviations": "2.5"}),
+        );
         assert_eq!(found(&*detector, &readings(&[9.0, 11.0, 9.0, 11.0, 12.5])), "");
-        assert_eq!(found(&*detector, &readings(&[9.0, 11.0, 9.0, 11.0, 12.5001])), "raised 12.5001");
+        assert_eq!(
+            found(&*detector, &readings(&[9.0, 11.0, 9.0, 11.0, 12.5001])),
+            "raised 12.5001"
+        );
     }
 
     #[test]
@@ -288,7 +294,8 @@ mod tests {
             ("deviations", json!("1.234"), "2 digits"),
             ("measur", json!("pm25"), "unknown field"),
         ] {
-            let mut params = json!({"measure": "pm25", "window": 30, "minimum": 10, "deviations": 3});
+            let mut params =
+                json!({"measure": "pm25", "window": 30, "minimum": 10, "deviations": 3});
             params[key] = value;
             assert!(refusal("anomaly", params).contains(says), "{key}");
         }

@@ -59,12 +59,12 @@ impl Detector for Rule {
         let Event::Reading(reading) = seen.event else { return Ok(()) };
         // A mean has an index if each of its values has one, so both are refused here.
         let index = self.index(reading)?;
-        let (mut level, open) = read(memory);
         let concentration = Ratio::printed(reading.value);
         let Some(mean) = &self.mean else {
+            let mut level = Level::read(&mut memory.as_slice()).unwrap_or_default();
             let point = Point {
                 time: reading.event_time,
-                value: index.map_or(concentration, |aqi| Ratio::whole(aqi.into())),
+                value: index.map_or(concentration, Ratio::whole),
                 printed: index.is_none().then_some(reading.value),
                 concentration,
                 index,
@@ -77,6 +77,7 @@ impl Detector for Rule {
             write(memory, &level, None);
             return Ok(());
         };
+        let (mut level, open) = read(memory);
         let mut open = match open {
             Some(open) if open.window.holds(reading.event_time) => open,
             before => {
@@ -131,9 +132,9 @@ impl Rule {
 
 /// The band of an index, or of a reading that is one; empty for any other.
 pub fn band_name(index: Option<u32>, reading: &Reading<'_>) -> &'static str {
-    index.or_else(|| already_index(reading.unit, reading.value)).map_or("", |aqi| {
-        aqi::band_of(aqi).name
-    })
+    index
+        .or_else(|| already_index(reading.unit, reading.value))
+        .map_or("", |aqi| aqi::band_of(aqi).name)
 }
 
 /// A reading in this unit is an index as it comes; a part of a point counts as the next point.

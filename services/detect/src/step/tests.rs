@@ -7,7 +7,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::condition::Condition;
-use tocsin_domain::{Currency, Money, TopicPartition};
+use tocsin_domain::{Currency, Money, TopicPartition, topics};
 use tocsin_stream::memory::{Fault, MemoryLog};
 use tocsin_stream::processor::{Options, Processor};
 use tocsin_stream::{Log, Transaction, WorkerSpec};
@@ -23,8 +23,17 @@ fn reading(subject: &'static str, minute: i64, value: f64, unit: &'static str) -
     let at = Micros(DAWN + minute * MINUTE);
     let fact = Reading {
         id: Id::of("reading", &[subject.as_bytes(), &at.0.to_le_bytes()]),
-        tenant: "default", subject, measure: "pm25", value, unit, averaging: "PT24H", place: "",
-        event_time: at, arrival_time: at, source: "test", origin: "",
+        tenant: "default",
+        subject,
+        measure: "pm25",
+        value,
+        unit,
+        averaging: "PT24H",
+        place: "",
+        event_time: at,
+        arrival_time: at,
+        source: "test",
+        origin: "",
     };
     (topics::AQI_READINGS, format!("default/{subject}/pm25"), bytes(&fact))
 }
@@ -34,8 +43,16 @@ fn row(subject: &'static str, minute: i64, units: i64) -> Input3 {
     let price = Money { amount: 10.into(), currency: Currency::parse("GBP").unwrap() };
     let fact = OrderRow {
         id: Id::of("row", &[subject.as_bytes(), &at.0.to_le_bytes()]),
-        tenant: "default", subject, order: "", title: "", price, units,
-        event_time: at, arrival_time: at, source: "test", origin: "",
+        tenant: "default",
+        subject,
+        order: "",
+        title: "",
+        price,
+        units,
+        event_time: at,
+        arrival_time: at,
+        source: "test",
+        origin: "",
     };
     (topics::ORDERS_ROWS, format!("default/{subject}"), bytes(&fact))
 }
@@ -57,9 +74,21 @@ fn high() -> Condition {
 fn all_conditions() -> Vec<Condition> {
     vec![
         high(),
-        condition("hourly", "threshold", json!({"measure": "pm25", "raise_above": 80, "mean_over": "1h"})),
-        condition("odd", "anomaly", json!({"measure": "pm25", "window": 8, "minimum": 4, "deviations": "1.5"})),
-        condition("sold", "high-volume-sales", json!({"by": "window", "limit": 100, "currency": "GBP", "window": "1h"})),
+        condition(
+            "hourly",
+            "threshold",
+            json!({"measure": "pm25", "raise_above": 80, "mean_over": "1h"}),
+        ),
+        condition(
+            "odd",
+            "anomaly",
+            json!({"measure": "pm25", "window": 8, "minimum": 4, "deviations": "1.5"}),
+        ),
+        condition(
+            "sold",
+            "high-volume-sales",
+            json!({"by": "window", "limit": 100, "currency": "GBP", "window": "1h"}),
+        ),
     ]
 }
 
@@ -77,7 +106,8 @@ impl Rig {
     }
 
     fn put(&self, facts: impl IntoIterator<Item = Input3>) {
-        let mut worker = self.log.worker(&WorkerSpec { id: "test".into(), ..WorkerSpec::default() }).unwrap();
+        let mut worker =
+            self.log.worker(&WorkerSpec { id: "test".into(), ..WorkerSpec::default() }).unwrap();
         let mut transaction = Transaction::default();
         for (topic, key, value) in facts {
             let number = transaction.register(topic, self.log.partitions(topic).unwrap());
@@ -139,7 +169,8 @@ impl Rig {
         let ids: BTreeSet<Id> = all.iter().map(|alert| alert.id).collect();
         assert_eq!(ids.len(), all.len(), "an alert was published twice");
         let told = |a: Alert| {
-            let text = format!("{} {} {} {}", a.condition_name, a.subject, a.state.as_str(), a.event_time);
+            let text =
+                format!("{} {} {} {}", a.condition_name, a.subject, a.state.as_str(), a.event_time);
             (a.id, a.episode, text, a.value + &a.evidence.before + &a.evidence.after)
         };
         let mut told: Vec<_> = all.into_iter().map(told).collect();
@@ -238,7 +269,13 @@ proptest! {
 
 #[test]
 fn conditions_on_one_key_do_not_know_each_other() {
-    let events = || [120.0, 20.0, 130.0].iter().enumerate().map(|(i, v)| reading("Lahore", i as i64, *v, "ug/m3")).collect();
+    let events = || {
+        [120.0, 20.0, 130.0]
+            .iter()
+            .enumerate()
+            .map(|(i, v)| reading("Lahore", i as i64, *v, "ug/m3"))
+            .collect()
+    };
     let run = |conditions: &[Condition]| {
         let rig = Rig::new(0);
         rig.ask(conditions);
@@ -283,7 +320,10 @@ fn late_events_and_repeats_are_set_aside() {
     let at = |minute, value| reading("Lahore", minute, value, "ug/m3");
     rig.run(vec![at(5, 120.0), at(5, 120.0), at(4, 1.0), at(6, 2.0)]);
     assert_eq!(rig.line(), "raised 120 · cleared 2");
-    assert_eq!((rig.values(topics::LATE_EVENTS).len(), rig.values(topics::DEAD_LETTERS).len()), (1, 0));
+    assert_eq!(
+        (rig.values(topics::LATE_EVENTS).len(), rig.values(topics::DEAD_LETTERS).len()),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -304,8 +344,13 @@ fn a_window_that_an_idle_input_closed_stays_closed() {
 
 #[test]
 fn an_input_that_cannot_be_used_is_one_dead_letter_and_the_others_go_on() {
-    let index = condition("index", "threshold", json!({"measure": "pm25", "index": "us-epa", "raise_above": 100}));
-    let index_too = Condition { name: "too".into(), id: Id::of("condition", &[b"too"]), ..index.clone() };
+    let index = condition(
+        "index",
+        "threshold",
+        json!({"measure": "pm25", "index": "us-epa", "raise_above": 100}),
+    );
+    let index_too =
+        Condition { name: "too".into(), id: Id::of("condition", &[b"too"]), ..index.clone() };
     let rig = Rig::new(0);
     rig.ask(&[index, index_too, high()]);
     let (topic, _, value) = reading("Lahore", 0, 120.0, "ug/m3");
@@ -315,12 +360,18 @@ fn an_input_that_cannot_be_used_is_one_dead_letter_and_the_others_go_on() {
         (topic, "default/Lahore/pm25".to_owned(), b"{}".to_vec()),
     ]);
     assert_eq!(rig.line(), "raised 120");
-    let read = |bytes: &Vec<u8>| -> tocsin_domain::dead_letter::DeadLetter { wire::read(bytes, &SchemaIds::default()).unwrap() };
+    let read = |bytes: &Vec<u8>| -> tocsin_domain::dead_letter::DeadLetter {
+        wire::read(bytes, &SchemaIds::default()).unwrap()
+    };
     let mut letters: Vec<_> = rig.values(topics::DEAD_LETTERS).iter().map(read).collect();
     letters.sort_by(|a, b| a.class.cmp(&b.class));
     let classes: Vec<&str> = letters.iter().map(|letter| letter.class.as_str()).collect();
     assert_eq!(classes, ["framing", "key", "value"]);
-    assert!(letters[1].reason.contains("it must be \"default/Lahore/pm25\""), "{}", letters[1].reason);
+    assert!(
+        letters[1].reason.contains("it must be \"default/Lahore/pm25\""),
+        "{}",
+        letters[1].reason
+    );
     assert!(letters[2].reason.contains("litres"), "{}", letters[2].reason);
 }
 
@@ -332,7 +383,13 @@ fn an_alert_says_where_it_comes_from() {
     let [alert] = &rig.alerts()[..] else { panic!("one alert") };
     let [position] = &alert.evidence.positions[..] else { panic!("one position") };
     let partition = tocsin_domain::partition::partition_of(b"default/Lahore/pm25", 8);
-    assert_eq!((position.topic.as_str(), position.partition, position.offset), (topics::AQI_READINGS, partition, 1));
-    assert_eq!((alert.subject.as_str(), alert.detected_at, alert.event_time), ("Lahore", NOW, Micros(DAWN + 2 * MINUTE)));
+    assert_eq!(
+        (position.topic.as_str(), position.partition, position.offset),
+        (topics::AQI_READINGS, partition, 1)
+    );
+    assert_eq!(
+        (alert.subject.as_str(), alert.detected_at, alert.event_time),
+        ("Lahore", NOW, Micros(DAWN + 2 * MINUTE))
+    );
     assert_eq!(alert.key(), format!("default/{}/Lahore", high().id));
 }

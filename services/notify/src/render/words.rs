@@ -15,7 +15,10 @@ pub(super) fn headline(alert: &Alert) -> String {
         "anomaly" if over => format!("{measure} in {place} is back to usual: {value}"),
         "anomaly" => format!("Unusual {measure} in {place}: {value}{}", expected(alert)),
         "high-volume-sales" if over => format!("Sales of {place} are back to {value}"),
-        "high-volume-sales" => format!("High-volume sale: {place} earned {value}"),
+        "high-volume-sales" => {
+            let verb = if alert.measure == "units" { "sold" } else { "earned" };
+            format!("High-volume sale: {place} {verb} {value}")
+        }
         _ => {
             let back = if over { "back to " } else { "" };
             let band = one_line(&alert.band);
@@ -166,6 +169,7 @@ mod tests {
     #[test]
     fn headlines() {
         let moderate = Alert { band: "Moderate".into(), value: "61".into(), ..alert(Cleared) };
+        let units = Alert { measure: "units".into(), unit: "units".into(), ..sale(Raised) };
         let plain = |state| Alert {
             band: String::new(),
             value: "182.3".into(),
@@ -184,6 +188,7 @@ mod tests {
             (anomaly(Raised), "Unusual PM2.5 in Fairhope: 182.3 ug/m3 (expected 10.1 to 55.2)"),
             (anomaly(Cleared), "PM2.5 in Fairhope is back to usual: 182.3 ug/m3"),
             (sale(Raised), "High-volume sale: Lego 75192 earned 7,431,200 ARS"),
+            (units, "High-volume sale: Lego 75192 sold 7,431,200 units"),
             (sale(Cleared), "Sales of Lego 75192 are back to 7,431,200 ARS"),
         ] {
             assert_eq!(headline(&alert), wanted);

@@ -240,12 +240,12 @@ fn dump(store: &dyn Store) -> Vec<Vec<tocsin_store::Row>> {
     all_tables().iter().map(|table| store.dump(table).unwrap()).collect()
 }
 
-fn append(log: &Arc<MemoryLog>, facts: &[(&str, &[u8], &dyn Fn() -> Vec<u8>)]) {
+fn append(log: &Arc<MemoryLog>, facts: &[(&str, &[u8], Vec<u8>)]) {
     let spec = WorkerSpec { id: "test-0".into(), group: "test".into(), inputs: Vec::new() };
     let mut transaction = Transaction::default();
     for (topic, key, fact) in facts {
         let number = transaction.register(topic, log.partitions(topic).unwrap());
-        transaction.to(number, key).push(key, Some(&fact()));
+        transaction.to(number, key).push(key, Some(fact));
     }
     log.worker(&spec).unwrap().commit(&mut transaction).unwrap();
 }
@@ -266,14 +266,14 @@ fn tables_that_are_rebuilt_are_the_same_tables() {
     append(
         &log,
         &[
-            (topics::AQI_READINGS, b"l", &|| framed(&reading(12.5, DAY))),
-            (topics::AQI_READINGS, b"l", &|| framed(&reading(99.0, 2 * DAY))),
-            (topics::ORDERS_ROWS, b"o", &|| framed(&order("a", "2.55", 6))),
-            (topics::ORDERS_ROWS, b"o", &|| framed(&order("b", "3.39", 6))),
-            (topics::ORDERS_ROWS, b"o", &|| b"not a fact".to_vec()),
-            (topics::ALERTS, b"a", &|| framed(&alert())),
-            (topics::DELIVERIES, b"d", &|| framed(&delivery(DeliveryState::Requested, 0, 1))),
-            (topics::DELIVERIES, b"d", &|| framed(&delivery(DeliveryState::Sent, 1, 2))),
+            (topics::AQI_READINGS, b"l", framed(&reading(12.5, DAY))),
+            (topics::AQI_READINGS, b"l", framed(&reading(99.0, 2 * DAY))),
+            (topics::ORDERS_ROWS, b"o", framed(&order("a", "2.55", 6))),
+            (topics::ORDERS_ROWS, b"o", framed(&order("b", "3.39", 6))),
+            (topics::ORDERS_ROWS, b"o", b"not a fact".to_vec()),
+            (topics::ALERTS, b"a", framed(&alert())),
+            (topics::DELIVERIES, b"d", framed(&delivery(DeliveryState::Requested, 0, 1))),
+            (topics::DELIVERIES, b"d", framed(&delivery(DeliveryState::Sent, 1, 2))),
         ],
     );
     let directory = tempfile::tempdir().unwrap();

@@ -106,7 +106,10 @@ mod tests {
         for (seen, says) in [
             (&[("70000", Some(100))][..], ""),
             (&[("70000.01", Some(100))], "raised 7000001"),
-            (&[("70000", Some(101)), ("70000", Some(200)), ("10", Some(200))], "raised 7070000 · cleared 2000"),
+            (
+                &[("70000", Some(101)), ("70000", Some(200)), ("10", Some(200))],
+                "raised 7070000 · cleared 2000",
+            ),
             (&[("70000", Some(101)), ("1", None)], "raised 7070000"),
         ] {
             assert_eq!(found(&*detector, &listings(seen)), says, "{seen:?}");
@@ -126,7 +129,9 @@ mod tests {
             let detector = built("high-volume-sales", params.clone());
             assert_eq!(found(&*detector, &seen), says, "{params}");
         }
-        assert!(refusal("high-volume-sales", json!({"by": "seller", "limit": 1})).contains("seller"));
+        assert!(
+            refusal("high-volume-sales", json!({"by": "seller", "limit": 1})).contains("seller")
+        );
         assert!(refusal("high-volume-sales", json!({"by": "listing"})).contains("limit"));
     }
 }

@@ -211,7 +211,10 @@ mod tests {
             (&[(0, "25", 4), (60, "0.01", 1)], ""),
             (&[(0, "30", 4), (10, "5", 1), (70, "1", 1)], "raised 120 · cleared 125"),
             (&[(0, "30", 4), (10, "30", -4), (11, "0", 9)], "raised 120 · cleared 120"),
-            (&[(0, "101", 1), (60, "102", 1)], "raised 101 · cleared 101 · raised 102 · cleared 102"),
+            (
+                &[(0, "101", 1), (60, "102", 1)],
+                "raised 101 · cleared 101 · raised 102 · cleared 102",
+            ),
             (&[(5, "60", 1), (5, "60", 1)], "raised 120 · cleared 120"),
         ] {
             assert_eq!(found(&*detector, &rows(sold)), says, "{sold:?}");
@@ -221,9 +224,15 @@ mod tests {
     #[test]
     fn units_days_and_equality_can_be_asked_for() {
         for (params, says) in [
-            (json!({"by": "window", "limit": 5, "measure": "units", "window": "1d"}), "raised 6 · cleared 6"),
+            (
+                json!({"by": "window", "limit": 5, "measure": "units", "window": "1d"}),
+                "raised 6 · cleared 6",
+            ),
             (json!({"by": "window", "limit": 6, "measure": "units", "window": "1d"}), ""),
-            (json!({"by": "window", "limit": 6, "measure": "units", "window": "1d", "compare": ">="}), "raised 6 · cleared 6"),
+            (
+                json!({"by": "window", "limit": 6, "measure": "units", "window": "1d", "compare": ">="}),
+                "raised 6 · cleared 6",
+            ),
             (json!({"by": "window", "limit": 5, "measure": "units", "window": "1h"}), ""),
             (json!({"by": "window", "limit": 1, "currency": "USD", "window": "1d"}), ""),
         ] {

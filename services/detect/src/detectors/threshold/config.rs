@@ -148,7 +148,9 @@ impl Rule {
                 .to_owned());
         }
         if config.reference.is_some() && config.baseline != Baseline::Fixed {
-            return Err("reference belongs to baseline = \"fixed\": leave one of them out".to_owned());
+            return Err(
+                "reference belongs to baseline = \"fixed\": leave one of them out".to_owned()
+            );
         }
         let reference = config.reference.unwrap_or(Exact(Decimal::ZERO));
         let of_nothing = config.baseline == Baseline::Fixed && reference.0.is_zero();

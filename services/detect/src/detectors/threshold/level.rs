@@ -187,7 +187,11 @@ impl Telling<'_> {
         }
     }
 
-    fn figures(&self, point: &Point<'_>, as_it_is: bool) -> std::collections::BTreeMap<String, String> {
+    fn figures(
+        &self,
+        point: &Point<'_>,
+        as_it_is: bool,
+    ) -> std::collections::BTreeMap<String, String> {
         let Telling { rule, before, .. } = self;
         let base = before.base.map_or_else(|| rule.reference.to_string(), |base| base.to_string());
         let (window, count) = (point.window.map(|(w, _)| w), point.window.map(|(_, count)| count));
@@ -228,7 +232,9 @@ mod tests {
 
     #[test]
     fn bands_are_numbered_by_their_right_edges() {
-        for (index, number) in [(0, 0), (50, 0), (51, 1), (100, 1), (101, 2), (300, 4), (301, 5), (500, 5)] {
+        for (index, number) in
+            [(0, 0), (50, 0), (51, 1), (100, 1), (101, 2), (300, 4), (301, 5), (500, 5)]
+        {
             assert_eq!(band_number(Some(index)), number, "{index}");
         }
     }

@@ -1,8 +1,8 @@
 //! The exact mean of the values of one window: a sum of whole numbers and a count.
 
+use super::Point;
 use super::config::{Mean, Rule};
 use super::level::Level;
-use super::Point;
 use crate::detector::Finding;
 use crate::exact::Ratio;
 use crate::memory::{
@@ -51,13 +51,7 @@ impl Open {
     }
 
     /// Judges the mean, if there are enough values.
-    pub fn decide(
-        &self,
-        rule: &Rule,
-        mean: &Mean,
-        level: &mut Level,
-        findings: &mut Vec<Finding>,
-    ) {
+    pub fn decide(&self, rule: &Rule, mean: &Mean, level: &mut Level, findings: &mut Vec<Finding>) {
         if self.count < mean.min_values {
             return;
         }
@@ -75,7 +69,7 @@ impl Open {
         };
         let point = Point {
             time: self.window.start,
-            value: index.map_or(concentration, |aqi| Ratio::whole(aqi.into())),
+            value: index.map_or(concentration, Ratio::whole),
             printed: None,
             concentration,
             index,
