@@ -46,7 +46,8 @@ fn main() {
         let due = started + Duration::from_micros(event * 1_000_000 / RATE);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let alarming = event % ONE_IN == 0;
-        let subject = if alarming { format!("hot{event}x") } else { format!("calm{}", event % 997) };
+        let subject =
+            if alarming { format!("hot{event}x") } else { format!("calm{}", event % 997) };
         reading_key(&mut key, "default", &subject, "pm25");
         let value = if alarming { 200.0 } else { 50.0 };
         let out = transaction.to(topic, &key);

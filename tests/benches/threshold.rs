@@ -109,7 +109,8 @@ fn bare_transaction(
     {
         let sql = "SELECT at, record FROM log WHERE at >= ?1 ORDER BY at LIMIT 1000";
         let mut read = transaction.prepare_cached(sql).unwrap();
-        let mut change = transaction.prepare_cached("INSERT INTO changelog VALUES (?1, ?2)").unwrap();
+        let mut change =
+            transaction.prepare_cached("INSERT INTO changelog VALUES (?1, ?2)").unwrap();
         let mut alert = transaction.prepare_cached("INSERT INTO alerts VALUES (?1, ?2)").unwrap();
         let mut rows = read.query([from]).unwrap();
         while let Some(row) = rows.next().unwrap() {

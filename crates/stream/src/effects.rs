@@ -79,7 +79,13 @@ impl<W> Effects<W> {
     }
 
     /// Sets an event aside that came after its subject's watermark.
-    pub fn late(&mut self, record: &Record<'_>, event_time: Micros, watermark: Micros, now: Micros) {
+    pub fn late(
+        &mut self,
+        record: &Record<'_>,
+        event_time: Micros,
+        watermark: Micros,
+        now: Micros,
+    ) {
         let position = record.position();
         let late = LateEvent {
             id: Id::of("late-event", &[self.service.as_bytes(), position.to_string().as_bytes()]),

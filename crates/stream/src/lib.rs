@@ -18,6 +18,7 @@ pub mod table;
 pub mod topology;
 
 pub mod crash;
+mod partition;
 pub mod processor;
 pub mod snapshot;
 pub mod time;

@@ -7,8 +7,8 @@
 use crate::crash;
 use crate::effects::{Effects, Tally};
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
+use crate::partition::Partition;
 use crate::record::Batch;
-use crate::snapshot;
 use crate::state::{Clock, State, Store};
 use crate::step::{Ring, Step};
 use crate::table::Tables;
@@ -93,7 +93,9 @@ pub enum Failure {
     #[error("cannot write the projections: {0}")]
     Sink(String),
     /// A record of a changelog cannot be read.
-    #[error("{0} holds a state that this version cannot read: it was written by a newer version, or by something else")]
+    #[error(
+        "{0} holds a state that this version cannot read: it was written by a newer version, or by something else"
+    )]
     State(TopicPartition),
 }
 
@@ -109,15 +111,6 @@ pub struct Processor<S: Step> {
     changelog: Option<usize>,
     partitions: BTreeMap<u32, Partition<S::State>>,
     tables: Tables,
-}
-
-struct Partition<S> {
-    store: Store<S>,
-    /// When the last input came, by the wall clock.
-    busy: Micros,
-    /// When the last snapshot was taken.
-    snapshot: Micros,
-    changed: bool,
 }
 
 impl<S: Step> Processor<S> {
@@ -148,7 +141,16 @@ impl<S: Step> Processor<S> {
         let worker = log.worker(&spec(&topology, options.slot))?;
         let (partitions, tables) = (BTreeMap::new(), Tables::default());
         Ok(Self {
-            topology, log, step, sink, options, worker, effects, changelog, partitions, tables,
+            topology,
+            log,
+            step,
+            sink,
+            options,
+            worker,
+            effects,
+            changelog,
+            partitions,
+            tables,
         })
     }
 
@@ -338,38 +340,17 @@ impl<S: Step> Processor<S> {
         self.tables.assign(&*self.log, &self.topology.tables, partitions)?;
         self.read_tables()?;
         for number in partitions {
-            let store = match self.topology.changelog {
-                Some(topic) => self.restore(&TopicPartition::new(topic, *number), now)?,
-                None => Store::default(),
+            let partition = match self.topology.changelog {
+                Some(topic) => {
+                    let changelog = TopicPartition::new(topic, *number);
+                    let snapshots = self.options.snapshots.as_deref();
+                    Partition::restore(&*self.log, snapshots, &changelog, now)?
+                }
+                None => Partition::empty(now),
             };
-            let partition = Partition { store, busy: now, snapshot: now, changed: false };
             self.partitions.insert(*number, partition);
         }
         Ok(())
-    }
-
-    fn restore(&self, changelog: &TopicPartition, now: Micros) -> Result<Store<S::State>, Failure> {
-        let mut store = Store::default();
-        let span = self.log.span(changelog)?;
-        let snapshot = self.options.snapshots.as_deref();
-        let found = snapshot.and_then(|at| snapshot::read(at, changelog, now, &mut store));
-        let mut next = match found {
-            Some(next) if (span.start..=span.end).contains(&next) => next,
-            _ => {
-                store = Store::default();
-                span.start
-            }
-        };
-        while next < span.end {
-            let batch = self.log.read(changelog, next, 4 << 20)?;
-            for record in batch.records() {
-                if !store.restore(record.key, record.value) {
-                    return Err(Failure::State(changelog.clone()));
-                }
-            }
-            next = if batch.is_empty() { span.end } else { batch.next };
-        }
-        Ok(store)
     }
 
     /// Everything that was polled is committed already, so there is nothing to finish.
@@ -380,26 +361,14 @@ impl<S: Step> Processor<S> {
         });
     }
 
-    /// A snapshot that cannot be written costs time at the next start and nothing else.
     fn take_snapshots(&mut self, now: Micros, every: Duration) {
         let (Some(directory), Some(topic)) = (&self.options.snapshots, self.topology.changelog)
         else {
             return;
         };
         for (number, partition) in &mut self.partitions {
-            if !partition.changed || now.since(partition.snapshot) < every {
-                continue;
-            }
             let changelog = TopicPartition::new(topic, *number);
-            let written = self.log.span(&changelog).map_err(|e| e.to_string()).and_then(|span| {
-                snapshot::write(directory, &changelog, span.end, now, &partition.store)
-                    .map_err(|e| e.to_string())
-            });
-            match written {
-                Ok(()) => partition.changed = false,
-                Err(reason) => tracing::warn!(%changelog, reason, "cannot write a snapshot"),
-            }
-            partition.snapshot = now;
+            partition.take_snapshot(&*self.log, directory, &changelog, (now, every));
         }
     }
 }

@@ -24,11 +24,7 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Where it stands, owned.
     pub fn position(&self) -> Position {
-        Position {
-            topic: self.topic.to_string(),
-            partition: self.partition,
-            offset: self.offset,
-        }
+        Position { topic: self.topic.to_string(), partition: self.partition, offset: self.offset }
     }
 }
 

@@ -40,7 +40,8 @@ pub fn write<S: State>(
     }
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
     fs::create_dir_all(directory)?;
-    let (target, draft) = (path(directory, changelog), path(directory, changelog).with_extension("new"));
+    let (target, draft) =
+        (path(directory, changelog), path(directory, changelog).with_extension("new"));
     let mut file = File::create(&draft)?;
     file.write_all(&bytes)?;
     file.sync_data()?;

@@ -316,8 +316,7 @@ mod tests {
             store.fold();
         }
         let sorted = |store: &Store<Count>| {
-            let mut all: Vec<_> =
-                store.committed().map(|(k, s)| (k.to_vec(), s.clone())).collect();
+            let mut all: Vec<_> = store.committed().map(|(k, s)| (k.to_vec(), s.clone())).collect();
             all.sort_by(|a, b| a.0.cmp(&b.0));
             all
         };

@@ -245,7 +245,10 @@ mod tests {
         let mut line = Timeline::default();
         line.arrive(event(10), lateness, 0, b"");
         assert!(line.release(Micros::MAX).is_some());
-        assert_eq!(line.arrive(event(9), lateness, 1, b""), Arrival::Late { watermark: Micros(10) });
+        assert_eq!(
+            line.arrive(event(9), lateness, 1, b""),
+            Arrival::Late { watermark: Micros(10) }
+        );
     }
 
     #[test]
@@ -254,7 +257,10 @@ mod tests {
         let mut line = Timeline::default();
         line.arrive(event(50), lateness, 0, b"");
         line.advance(Micros(40));
-        assert_eq!(line.arrive(event(39), lateness, 1, b""), Arrival::Late { watermark: Micros(40) });
+        assert_eq!(
+            line.arrive(event(39), lateness, 1, b""),
+            Arrival::Late { watermark: Micros(40) }
+        );
         assert_eq!(line.arrive(event(40), lateness, 2, b""), Arrival::Waits);
         line.advance(Micros(30));
         assert_eq!(line.now(), Micros(40));

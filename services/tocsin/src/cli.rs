@@ -67,7 +67,9 @@ pub struct DemoArgs {
 
 /// `tocsin up`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tocsin up --config tocsin.toml --data /var/lib/tocsin --listen 0.0.0.0:8080")]
+#[command(
+    before_help = "Example:\n  tocsin up --config tocsin.toml --data /var/lib/tocsin --listen 0.0.0.0:8080"
+)]
 pub struct UpArgs {
     /// Where things are.
     #[command(flatten)]
@@ -97,7 +99,9 @@ pub struct ImportArgs {
 
 /// `tocsin backtest`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tocsin backtest --config tocsin.toml recorded/*.csv.gz --json | jq '.alerts | length'")]
+#[command(
+    before_help = "Example:\n  tocsin backtest --config tocsin.toml recorded/*.csv.gz --json | jq '.alerts | length'"
+)]
 pub struct BacktestArgs {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "tocsin.toml")]
@@ -117,7 +121,9 @@ pub struct BacktestArgs {
 #[derive(Debug, Subcommand)]
 pub enum WatchCommand {
     /// Ask for mail
-    #[command(before_help = "Example:\n  tocsin watch add --email ada@example.org --detector pm25-unhealthy --subject Lahore")]
+    #[command(
+        before_help = "Example:\n  tocsin watch add --email ada@example.org --detector pm25-unhealthy --subject Lahore"
+    )]
     Add(WatchArgs),
     /// Show who watches what
     #[command(before_help = "Example:\n  tocsin watch list --json")]

@@ -176,7 +176,8 @@ fn table<F: for<'a> Fact<'a>>(log: &dyn Log, topic: &str) -> anyhow::Result<BTre
         .into_iter()
         .map(|(key, value)| {
             let fact = wire::read_owned::<F>(&value, &ids);
-            let fact = fact.map_err(|e| anyhow::anyhow!("a record of {topic} cannot be read: {e}"))?;
+            let fact =
+                fact.map_err(|e| anyhow::anyhow!("a record of {topic} cannot be read: {e}"))?;
             Ok((String::from_utf8_lossy(&key).into_owned(), fact))
         })
         .collect()

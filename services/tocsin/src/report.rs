@@ -181,29 +181,48 @@ impl Display for Report {
             writeln!(
                 f,
                 "read     {} by {}: {} rows, {} events, {} without a value, {} left out, {} blank, {} dead letters",
-                file.file, file.source, file.rows, file.events, file.no_value, file.filtered,
-                file.blank, file.dead_letters
+                file.file,
+                file.source,
+                file.rows,
+                file.events,
+                file.no_value,
+                file.filtered,
+                file.blank,
+                file.dead_letters
             )?;
             for reason in &file.reasons {
                 writeln!(f, "         {reason}")?;
             }
         }
         for alert in &self.alerts {
-            let band = if alert.band.is_empty() { String::new() } else { format!(", {}", alert.band) };
-            let limit =
-                if alert.limit.is_empty() { String::new() } else { format!(" (limit {})", alert.limit) };
+            let band =
+                if alert.band.is_empty() { String::new() } else { format!(", {}", alert.band) };
+            let limit = if alert.limit.is_empty() {
+                String::new()
+            } else {
+                format!(" (limit {})", alert.limit)
+            };
             writeln!(
                 f,
                 "{:<8} {} {} {} {}: {} {}{band}{limit}, {}",
-                alert.state.as_str(), alert.event_time, alert.detector, alert.subject,
-                alert.measure, alert.value, alert.unit, evidence(&alert.evidence)
+                alert.state.as_str(),
+                alert.event_time,
+                alert.detector,
+                alert.subject,
+                alert.measure,
+                alert.value,
+                alert.unit,
+                evidence(&alert.evidence)
             )?;
         }
         for watch in &self.watches {
             writeln!(
                 f,
                 "mail     {} watching {} of {}: {} mails",
-                watch.email, watch.detector, watch.subject, watch.mails.len()
+                watch.email,
+                watch.detector,
+                watch.subject,
+                watch.mails.len()
             )?;
             for mail in &watch.mails {
                 writeln!(f, "         {} {}", mail.event_time, mail.subject)?;
@@ -213,7 +232,11 @@ impl Display for Report {
         writeln!(
             f,
             "total    {} events, {} alerts, {mails} mails, {} dead letters, {} late events, {} duplicates; nothing was sent",
-            self.events, self.alerts.len(), self.dead_letters, self.late_events, self.duplicates
+            self.events,
+            self.alerts.len(),
+            self.dead_letters,
+            self.late_events,
+            self.duplicates
         )
     }
 }

@@ -198,8 +198,7 @@ impl Services {
         let service = topology.service;
         let options =
             Options { snapshots: Some(self.data.join("snapshots")), ..Options::default() };
-        let mut processor =
-            Processor::new(topology, self.log.clone(), step, sink, options)?;
+        let mut processor = Processor::new(topology, self.log.clone(), step, sink, options)?;
         let (stop, metrics, ready) = (self.stop.clone(), self.metrics.clone(), self.ready.clone());
         let mut waiting = true;
         let work = move || {

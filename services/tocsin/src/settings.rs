@@ -161,9 +161,8 @@ impl Errors {
 fn conditions(document: &Document, tenant: &str) -> Result<Vec<Condition>, ConfigError> {
     let entries: Vec<serde_json::Value> = document.list("detectors")?;
     tocsin_detect::section(tenant, &entries).map_err(|problems| {
-        let problem = |p: tocsin_detect::Problem| {
-            document.problem("detectors", &p.detector, p.to_string())
-        };
+        let problem =
+            |p: tocsin_detect::Problem| document.problem("detectors", &p.detector, p.to_string());
         problems.into_iter().map(problem).fold(ConfigError::default(), ConfigError::and)
     })
 }

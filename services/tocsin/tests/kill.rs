@@ -8,9 +8,9 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Running, serve, tocsin, until};
 use tocsin::command::backtest::backtest;
 use tocsin::facts;
@@ -43,7 +43,8 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 }
@@ -52,19 +53,24 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Hourly readings of every subject, walking around 100, in the order of time.
-fn recorded(path: &Path) {
+/// Hourly readings of every subject, walking around 100, in the order of time, in so many files.
+fn recorded(directory: &Path, parts: usize) -> Vec<PathBuf> {
     let mut dice = Dice(7);
     let mut values = [100.0f64; SUBJECTS];
-    let mut text = String::from("time,station,value\n");
+    let mut texts = vec![String::from("time,station,value\n"); parts];
     for hour in 0..HOURS {
         let time = jiff::Timestamp::from_second(1_700_000_000 + 3600 * hour as i64).unwrap();
         for (subject, value) in values.iter_mut().enumerate() {
             *value += dice.roll(4001) as f64 / 100.0 - 20.0 - (*value - 100.0) * 0.05;
-            writeln!(text, "{time},s{subject},{value:.2}").unwrap();
+            writeln!(texts[hour * parts / HOURS], "{time},s{subject},{value:.2}").unwrap();
         }
     }
-    std::fs::write(path, text).unwrap();
+    let write = |(part, text): (usize, String)| {
+        let path = directory.join(format!("walk-{part:03}.csv"));
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    texts.into_iter().enumerate().map(write).collect()
 }
 
 fn configuration(port: u16) -> String {
@@ -114,13 +120,13 @@ on = ["raised", "cleared"]
 fn nothing_is_lost_and_nothing_comes_twice_whenever_the_process_dies() {
     let (kills, seed) = (number("TOCSIN_KILLS", 60), number("TOCSIN_KILL_SEED", 1));
     let directory = tempfile::tempdir().unwrap();
-    let [data, file, config] =
-        ["data", "walk.csv", "tocsin.toml"].map(|name| directory.path().join(name));
-    recorded(&file);
+    let [data, config] = ["data", "tocsin.toml"].map(|name| directory.path().join(name));
+    // A part for each kill, so that there is work under way at every one of them.
+    let files = recorded(directory.path(), kills.clamp(1, HOURS as u64) as usize);
     let server = SmtpServer::start(Faults::new()).unwrap();
     std::fs::write(&config, configuration(server.port())).unwrap();
     let settings = Settings::load(&config, facts::now()).unwrap();
-    let wanted = backtest(&settings, None, &[&file], facts::now()).unwrap();
+    let wanted = backtest(&settings, None, &files, facts::now()).unwrap();
     let wanted: BTreeSet<Id> = wanted.alerts.iter().map(|alert| alert.id).collect();
     assert!(wanted.len() > 500, "the walk is too calm: {} alerts", wanted.len());
 
@@ -130,32 +136,33 @@ fn nothing_is_lost_and_nothing_comes_twice_whenever_the_process_dies() {
         command.env("TOCSIN_LOG", "error");
         command
     };
-    let import = || {
+    let import = |files: &[PathBuf]| {
         let mut command = tocsin();
         command.args(["import", "--source", "walk", "--config"]).arg(&config);
-        command.arg("--data").arg(&data).arg(&file);
+        command.arg("--data").arg(&data).args(files);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
     let mut dice = Dice(seed);
     let mut at_steps = BTreeMap::<&str, u64>::new();
-    for _ in 0..kills {
+    for part in files.iter().cycle().take(kills as usize) {
         let step = (dice.roll(2) == 0).then(|| STEPS[dice.roll(STEPS.len() as u64) as usize]);
         let mut command = up();
         if let Some(step) = step {
-            command.env("TOCSIN_CRASH_AT", format!("{step}:{}", 1 + dice.roll(8)));
+            command.env("TOCSIN_CRASH_AT", format!("{step}:{}", 1 + dice.roll(4)));
         }
         command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::null());
         let mut service = Running(command.spawn().unwrap());
-        let importing = Running(import().spawn().unwrap());
-        std::thread::sleep(Duration::from_millis(30 + dice.roll(250)));
-        if let (Some(step), Some(_)) = (step, service.0.try_wait().unwrap()) {
+        let importing = Running(import(std::slice::from_ref(part)).spawn().unwrap());
+        let patience =
+            Duration::from_millis(if step.is_some() { 1500 } else { 30 + dice.roll(250) });
+        if let (Some(step), true) = (step, ended_within(&mut service, patience)) {
             *at_steps.entry(step).or_default() += 1;
         }
         drop((importing, service));
     }
 
-    assert!(import().status().unwrap().success());
+    assert!(import(&files).status().unwrap().success());
     let (service, _) = serve(&mut up());
     let log = tocsin::runtime::open_log(&data, Sync::Normal).unwrap();
     let alerts = || facts::all::<Alert>(&*log, topics::ALERTS).unwrap();
@@ -169,17 +176,36 @@ fn nothing_is_lost_and_nothing_comes_twice_whenever_the_process_dies() {
     check_mails(&*log, &server, kills, seed, &at_steps);
 }
 
+/// Whether the process ended by itself; if not, the time is up.
+fn ended_within(process: &mut Running, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        if process.0.try_wait().unwrap().is_some() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn open_deliveries(log: &dyn Log) -> usize {
     let mut open = BTreeSet::new();
     let mut closed = BTreeSet::new();
     for delivery in facts::all::<Delivery>(log, topics::DELIVERIES).unwrap() {
-        if delivery.state.is_final() { closed.insert(delivery.id) } else { open.insert(delivery.id) };
+        if delivery.state.is_final() {
+            closed.insert(delivery.id)
+        } else {
+            open.insert(delivery.id)
+        };
     }
     let notices = facts::all::<tocsin_domain::notice::Notice>(log, topics::NOTICES).unwrap();
     let asked: usize =
         facts::all::<Alert>(log, topics::ALERTS).unwrap().iter().map(mails_for).sum();
     // Alerts that were not matched yet, notices without a delivery, deliveries without an end.
-    (asked - notices.len()) + (notices.len() - open.union(&closed).count())
+    (asked - notices.len())
+        + (notices.len() - open.union(&closed).count())
         + open.difference(&closed).count()
 }
 

@@ -79,7 +79,12 @@ fn threshold(name: &str, measure: &str, limits: (f64, f64), more: &str) -> Strin
     )
 }
 
-fn anomaly(name: &str, measure: &str, (window, minimum, deviations): (u32, u32, u32), more: &str) -> String {
+fn anomaly(
+    name: &str,
+    measure: &str,
+    (window, minimum, deviations): (u32, u32, u32),
+    more: &str,
+) -> String {
     format!(
         "[[detectors]]\nname = \"{name}\"\nkind = \"anomaly\"\nmeasure = \"{measure}\"\nwindow = {window}\nminimum = {minimum}\ndeviations = {deviations}\n{more}\n"
     )
@@ -168,7 +173,8 @@ fn shuffled_within_the_lateness_and_doubled_the_alerts_are_the_same() {
     let shuffled = directory.path().join("shuffled_pm25_2023.csv");
     std::fs::write(&shuffled, format!("{header}\n{}\n", lines.join("\n"))).unwrap();
 
-    let detectors = threshold("over", "pm25", (50.0, 45.0), INDEX) + &anomaly("z", "pm25", (30, 10, 3), INDEX);
+    let detectors =
+        threshold("over", "pm25", (50.0, 45.0), INDEX) + &anomaly("z", "pm25", (30, 10, 3), INDEX);
     let late = format!("[topics.\"aqi.readings\"]\nallowed_lateness = \"400d\"\n{detectors}");
     let ordered = found_with("epa_daily_sites.toml", &detectors, &[path]);
     let mixed = found_with("epa_daily_sites.toml", &late, &[shuffled]);
@@ -197,8 +203,10 @@ fn a_dirty_csv_of_uci() {
     let report = found_with("uci_air_quality.toml", &detectors.concat(), &[path]);
     let file = &report["sources"][0];
     assert_eq!((&file["blank"], &file["dead_letters"]), (&114.into(), &0.into()));
-    let values: u64 =
-        ["CO(GT)", "NO2(GT)", "C6H6(GT)"].iter().map(|c| truth[c]["values"].as_u64().unwrap()).sum();
+    let values: u64 = ["CO(GT)", "NO2(GT)", "C6H6(GT)"]
+        .iter()
+        .map(|c| truth[c]["values"].as_u64().unwrap())
+        .sum();
     assert_eq!(file["events"], values);
     assert_eq!(total(&report, "co"), truth["co_alerts"]["above_4_clear_below_3.6"]);
     assert_eq!(total(&report, "no2"), truth["no2_alerts"]["above_200_clear_below_180"]);
@@ -303,8 +311,12 @@ fn high_volume_hours_and_days_to_the_cent() {
         )
     };
     let cases = [
-        ("hour", "revenue", 500), ("hour", "revenue", 1000), ("hour", "units", 500),
-        ("hour", "units", 1000), ("day", "revenue", 1000), ("day", "units", 1000),
+        ("hour", "revenue", 500),
+        ("hour", "revenue", 1000),
+        ("hour", "units", 500),
+        ("hour", "units", 1000),
+        ("day", "revenue", 1000),
+        ("day", "units", 1000),
         ("day", "units", 5000),
     ];
     let mut detectors = window("every-hour", "1h", "revenue", ">", "0");
@@ -324,12 +336,23 @@ fn high_volume_hours_and_days_to_the_cent() {
     let known_hours = known(&directory, "truth_top_per_hour.json");
     assert_eq!(hours.len(), known_hours.as_object().unwrap().len());
     for (hour, products) in &hours {
-        let [(product, (revenue, units)), ..] = top(products)[..] else { panic!("{hour} is empty") };
+        let [(product, (revenue, units)), ..] = top(products)[..] else {
+            panic!("{hour} is empty")
+        };
         let sum: rust_decimal::Decimal = products.values().map(|(revenue, _)| revenue).sum();
         let known = &known_hours[hour];
-        let money = |value: &Value| value.as_str().unwrap().parse::<rust_decimal::Decimal>().unwrap();
-        assert_eq!((product, revenue, units), (known[0].as_str().unwrap(), money(&known[1]), known[2].as_u64().unwrap()), "{hour}");
-        assert_eq!((sum, products.len() as u64), (money(&known[3]), known[4].as_u64().unwrap()), "{hour}");
+        let money =
+            |value: &Value| value.as_str().unwrap().parse::<rust_decimal::Decimal>().unwrap();
+        assert_eq!(
+            (product, revenue, units),
+            (known[0].as_str().unwrap(), money(&known[1]), known[2].as_u64().unwrap()),
+            "{hour}"
+        );
+        assert_eq!(
+            (sum, products.len() as u64),
+            (money(&known[3]), known[4].as_u64().unwrap()),
+            "{hour}"
+        );
     }
     let days = windows(&report, "every-day", 10);
     let known_days = known(&directory, "truth_top_per_day.json");
@@ -338,7 +361,9 @@ fn high_volume_hours_and_days_to_the_cent() {
         let five: Vec<Value> = top(products)
             .into_iter()
             .take(5)
-            .map(|(product, (revenue, units))| serde_json::json!([product, revenue.to_string(), units]))
+            .map(|(product, (revenue, units))| {
+                serde_json::json!([product, revenue.to_string(), units])
+            })
             .collect();
         let plain = |row: &Value| {
             let revenue: rust_decimal::Decimal = row[1].as_str().unwrap().parse().unwrap();
@@ -350,7 +375,9 @@ fn high_volume_hours_and_days_to_the_cent() {
 }
 
 /// Products by revenue, the largest first; ties by name.
-fn top(products: &BTreeMap<String, (rust_decimal::Decimal, u64)>) -> Vec<(&str, (rust_decimal::Decimal, u64))> {
+fn top(
+    products: &BTreeMap<String, (rust_decimal::Decimal, u64)>,
+) -> Vec<(&str, (rust_decimal::Decimal, u64))> {
     let mut all: Vec<_> = products.iter().map(|(name, totals)| (name.as_str(), *totals)).collect();
     all.sort_by(|a, b| b.1.0.cmp(&a.1.0).then_with(|| a.0.cmp(b.0)));
     all
@@ -367,9 +394,10 @@ fn a_file_that_runs_backwards_from_india() {
 #[test]
 fn counties_and_areas_of_epa() {
     let Some(directory) = set("epa_daily_aqi") else { return };
-    for (file, [over_100, over_150, over_50]) in
-        [("daily_aqi_by_county_2020", [Some(41), Some(5), Some(1685)]), ("daily_aqi_by_cbsa_2020", [None; 3])]
-    {
+    for (file, [over_100, over_150, over_50]) in [
+        ("daily_aqi_by_county_2020", [Some(41), Some(5), Some(1685)]),
+        ("daily_aqi_by_cbsa_2020", [None; 3]),
+    ] {
         let mut detectors = String::new();
         for (raise, clear) in [(100.0, 90.0), (150.0, 135.0), (50.0, 45.0)] {
             detectors += &threshold(&format!("over-{raise}"), "aqi", (raise, clear), "");
@@ -377,7 +405,8 @@ fn counties_and_areas_of_epa() {
         detectors += &anomaly("z", "aqi", (30, 10, 3), "");
         let path = directory.join(format!("{file}.csv.gz"));
         let report = found_with("epa_daily_aqi.toml", &detectors, &[path]);
-        for (name, known) in [("over-100", over_100), ("over-150", over_150), ("over-50", over_50)] {
+        for (name, known) in [("over-100", over_100), ("over-150", over_150), ("over-50", over_50)]
+        {
             assert!(known.is_none_or(|known| known == total(&report, name)), "{file} {name}");
         }
         let flags = if file.contains("county") { 956 } else { 550 };

@@ -10,7 +10,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::{Micros, TopicPartition, topics, wire};
-use tocsin_stream::{Batch, CommitError, Log, LogError, Polled, Transaction, Worker, WorkerSpec};
+use tocsin_stream::{
+    Batch, CommitError, Log, LogError, Polled, Transaction, Worker, WorkerSpec, crash,
+};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 
@@ -243,6 +245,7 @@ impl<'a> Desk<'a> {
     }
 
     fn spawn(&mut self, place: Place, fact: Delivery) {
+        crash::point("before-send");
         let fact = Arc::new(fact);
         let (report, wake) = (self.report.clone(), self.worker.waker());
         let deadline = self.sender.options.deadline;
@@ -253,6 +256,7 @@ impl<'a> Desk<'a> {
             let outcome = work.await.unwrap_or_else(|error| {
                 Outcome::Unknown(format!("the attempt broke off: {error}"))
             });
+            crash::point("after-send");
             // Nobody listens any more when the desk is gone; then it is a suspect.
             let _ = report.send((place, outcome));
             wake();
@@ -279,6 +283,9 @@ impl<'a> Desk<'a> {
             }
             !done
         });
+        if !self.outcomes.is_empty() {
+            crash::point("before-outcome");
+        }
         let mut taken = Vec::new();
         for (place, fact) in &self.outcomes {
             let Some(window) = windows.get_mut(&place.0) else { continue };

@@ -90,26 +90,27 @@ fn source_of<'a>(settings: &'a Settings, file: &Path) -> anyhow::Result<&'a Sour
         ([], all) => {
             let file = file.display();
             let names = names(&all.iter().collect::<Vec<_>>());
-            let text = format!("no source takes {file}: give --source, or add its name to `files` of one of: {names}");
+            let text = format!(
+                "no source takes {file}: give --source, or add its name to `files` of one of: {names}"
+            );
             Err(Exit::error(Kind::Configuration, text))
         }
         (several, _) => {
             let (file, names) = (file.display(), names(several));
-            let text = format!("several sources take {file}: {names}; give --source, or make their `files` narrower");
+            let text = format!(
+                "several sources take {file}: {names}; give --source, or make their `files` narrower"
+            );
             Err(Exit::error(Kind::Configuration, text))
         }
     }
 }
 
-fn read(
-    log: &Arc<dyn Log>,
-    source: &SourceConfig,
-    path: &Path,
-) -> anyhow::Result<FileReport> {
+fn read(log: &Arc<dyn Log>, source: &SourceConfig, path: &Path) -> anyhow::Result<FileReport> {
     let import = Import::new(log.clone(), source, Arc::new(facts::now));
     let mut import = import.map_err(|text| Exit::error(Kind::Configuration, text))?.again(true);
     let bar = crate::command::import::bar(path);
-    let read = import.import(path, &mut |progress| crate::command::import::show(&bar, &progress))?;
+    let read =
+        import.import(path, &mut |progress| crate::command::import::show(&bar, &progress))?;
     bar.finish_and_clear();
     Ok(FileReport {
         file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),

@@ -20,7 +20,10 @@ const CONFIG: &str = include_str!("../../../../demo/tocsin.toml");
 const FILES: [(&str, &[u8]); 3] = [
     ("alabama_pm25_2023.csv.gz", include_bytes!("../../../../demo/alabama_pm25_2023.csv.gz")),
     ("beijing_pm25_2013.csv.gz", include_bytes!("../../../../demo/beijing_pm25_2013.csv.gz")),
-    ("online_retail_2010_12.csv.gz", include_bytes!("../../../../demo/online_retail_2010_12.csv.gz")),
+    (
+        "online_retail_2010_12.csv.gz",
+        include_bytes!("../../../../demo/online_retail_2010_12.csv.gz"),
+    ),
 ];
 
 /// Between two rows of a file.

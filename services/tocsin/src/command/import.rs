@@ -27,13 +27,16 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
         let import = Import::new(log.clone(), source, Arc::new(facts::now));
         let import = import.map_err(|text| Exit::error(Kind::Configuration, text))?;
         let bar = bar(path);
-        let report = import.again(args.again).import(path, &mut |progress| show(&bar, &progress))?;
+        let report =
+            import.again(args.again).import(path, &mut |progress| show(&bar, &progress))?;
         bar.finish_and_clear();
         dead_letters += report.tally.dead_letters;
         std::io::stdout().write_all(text(path, &report).as_bytes())?;
     }
     if dead_letters > 0 {
-        let text = format!("{dead_letters} rows could not be read; they are in dead.letters with their bytes and reasons, and everything else was imported");
+        let text = format!(
+            "{dead_letters} rows could not be read; they are in dead.letters with their bytes and reasons, and everything else was imported"
+        );
         return Err(Exit::error(Kind::Problems, text));
     }
     Ok(())
@@ -73,8 +76,13 @@ fn text(path: &Path, report: &ImportReport) -> String {
     let tally = &report.tally;
     let mut text = format!(
         "{path}: {} rows, {} events, {} without a value, {} left out, {} blank, {} dead letters{resumed}, {:.1} s\n",
-        tally.rows, tally.events, tally.no_value, tally.filtered, tally.blank,
-        tally.dead_letters, report.seconds
+        tally.rows,
+        tally.events,
+        tally.no_value,
+        tally.filtered,
+        tally.blank,
+        tally.dead_letters,
+        report.seconds
     );
     for reason in &report.reasons {
         text.push_str(&format!("  {reason}\n"));

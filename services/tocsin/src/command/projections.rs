@@ -22,8 +22,7 @@ pub fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
 
 fn rebuild(data: &Path) -> anyhow::Result<()> {
     // A running process would go on writing into the tables that are being dropped.
-    let _lock =
-        DirectoryLock::take(data).map_err(|error| Exit::error(Kind::Unreachable, error))?;
+    let _lock = DirectoryLock::take(data).map_err(|error| Exit::error(Kind::Unreachable, error))?;
     let log = runtime::open_log(data, Sync::Full)?;
     let store = runtime::open_store(data)?;
     tocsin_project::rebuild(&*log, &*store)?;

@@ -26,7 +26,8 @@ fn add(args: &WatchArgs) -> anyhow::Result<()> {
     let now = facts::now();
     let settings = Settings::load(&args.place.config, now)?;
     let wrong = |text: String| Exit::error(Kind::Configuration, text);
-    let on = args.on.iter().map(|word| state(word)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    let on =
+        args.on.iter().map(|word| state(word)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let entry = WatchEntry {
         email: args.email.clone(),
         name: args.name.clone(),

@@ -31,10 +31,8 @@ pub fn serve(command: &mut Command) -> (Running, String) {
         .spawn()
         .unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
-    let outputs: [Box<dyn std::io::Read + Send>; 2] = [
-        Box::new(child.stdout.take().unwrap()),
-        Box::new(child.stderr.take().unwrap()),
-    ];
+    let outputs: [Box<dyn std::io::Read + Send>; 2] =
+        [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
     for output in outputs {
         let sender = sender.clone();
         std::thread::spawn(move || {

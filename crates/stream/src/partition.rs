@@ -1,0 +1,83 @@
+//! One partition of a running service: its state, when it was last busy, and its snapshots.
+
+use crate::log::Log;
+use crate::processor::Failure;
+use crate::snapshot;
+use crate::state::{State, Store};
+use std::path::Path;
+use std::time::Duration;
+use tocsin_domain::{Micros, TopicPartition};
+
+/// About how much of a changelog is read at a time.
+const READ_BYTES: usize = 4 << 20;
+
+pub struct Partition<S> {
+    pub store: Store<S>,
+    /// When the last input came, by the wall clock.
+    pub busy: Micros,
+    /// Whether the state has changed since the last snapshot.
+    pub changed: bool,
+    /// When that was taken.
+    snapshot: Micros,
+}
+
+impl<S: State> Partition<S> {
+    /// A partition without state.
+    pub fn empty(now: Micros) -> Self {
+        Self { store: Store::default(), busy: now, changed: false, snapshot: now }
+    }
+
+    /// The state as it was last committed: a snapshot that can be trusted and the changelog after
+    /// it, or the whole changelog.
+    pub fn restore(
+        log: &dyn Log,
+        snapshots: Option<&Path>,
+        changelog: &TopicPartition,
+        now: Micros,
+    ) -> Result<Self, Failure> {
+        let mut partition = Self::empty(now);
+        let store = &mut partition.store;
+        let span = log.span(changelog)?;
+        let found = snapshots.and_then(|at| snapshot::read(at, changelog, now, store));
+        let mut next = match found {
+            Some(next) if (span.start..=span.end).contains(&next) => next,
+            _ => {
+                *store = Store::default();
+                span.start
+            }
+        };
+        while next < span.end {
+            let batch = log.read(changelog, next, READ_BYTES)?;
+            for record in batch.records() {
+                if !store.restore(record.key, record.value) {
+                    return Err(Failure::State(changelog.clone()));
+                }
+            }
+            next = if batch.is_empty() { span.end } else { batch.next };
+        }
+        Ok(partition)
+    }
+
+    /// Takes a snapshot if the state has changed and the last one is old enough. One that cannot
+    /// be written costs time at the next start and nothing else.
+    pub fn take_snapshot(
+        &mut self,
+        log: &dyn Log,
+        directory: &Path,
+        changelog: &TopicPartition,
+        (now, every): (Micros, Duration),
+    ) {
+        if !self.changed || now.since(self.snapshot) < every {
+            return;
+        }
+        let written = log.span(changelog).map_err(|e| e.to_string()).and_then(|span| {
+            snapshot::write(directory, changelog, span.end, now, &self.store)
+                .map_err(|e| e.to_string())
+        });
+        match written {
+            Ok(()) => self.changed = false,
+            Err(reason) => tracing::warn!(%changelog, reason, "cannot write a snapshot"),
+        }
+        self.snapshot = now;
+    }
+}
