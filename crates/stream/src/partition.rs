@@ -13,8 +13,6 @@ const READ_BYTES: usize = 4 << 20;
 
 pub struct Partition<S> {
     pub store: Store<S>,
-    /// When the last input came, by the wall clock.
-    pub busy: Micros,
     /// Whether the state has changed since the last snapshot.
     pub changed: bool,
     /// When that was taken.
@@ -24,7 +22,7 @@ pub struct Partition<S> {
 impl<S: State> Partition<S> {
     /// A partition without state.
     pub fn empty(now: Micros) -> Self {
-        Self { store: Store::default(), busy: now, changed: false, snapshot: now }
+        Self { store: Store::default(), changed: false, snapshot: now }
     }
 
     /// The state as it was last committed: a snapshot that can be trusted and the changelog after
@@ -37,12 +35,18 @@ impl<S: State> Partition<S> {
     ) -> Result<Self, Failure> {
         let mut partition = Self::empty(now);
         let store = &mut partition.store;
+        store.set_now(now);
         let span = log.span(changelog)?;
         let found = snapshots.and_then(|at| snapshot::read(at, changelog, now, store));
         let mut next = match found {
             Some(next) if (span.start..=span.end).contains(&next) => next,
-            _ => {
+            refused => {
+                // It must not come to be trusted when the changelog has grown past it.
+                if let (Some(_), Some(at)) = (refused, snapshots) {
+                    snapshot::remove(at, changelog);
+                }
                 *store = Store::default();
+                store.set_now(now);
                 span.start
             }
         };

@@ -29,7 +29,7 @@ pub struct Options {
     pub snapshots: Option<PathBuf>,
     /// How often a snapshot is taken, by the wall clock, if the state has changed.
     pub snapshot_every: Duration,
-    /// After how long without any input a partition's event time follows the wall clock.
+    /// After how long without an event a subject's event time follows the wall clock.
     pub idle_after: Duration,
     /// The slot, for a group of several processes; part of the worker's stable id.
     pub slot: u32,
@@ -111,6 +111,10 @@ pub struct Processor<S: Step> {
     changelog: Option<usize>,
     partitions: BTreeMap<u32, Partition<S::State>>,
     tables: Tables,
+    /// When idle subjects were last looked for.
+    looked: Micros,
+    /// How often in a row a commit was aborted.
+    aborts: u32,
 }
 
 impl<S: Step> Processor<S> {
@@ -151,13 +155,20 @@ impl<S: Step> Processor<S> {
             changelog,
             partitions,
             tables,
+            looked: Micros::MIN,
+            aborts: 0,
         })
     }
 
     /// One turn: catch up the tables, poll, step, ring what is due, commit.
     pub fn turn(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
         let timeout = timeout.min(self.until_next_ring(now));
-        match self.worker.poll(self.options.max_records, timeout)? {
+        let polled_at = Instant::now();
+        let polled = self.worker.poll(self.options.max_records, timeout)?;
+        // What came while the poll waited must not seem to come from the future.
+        let now = now.plus(polled_at.elapsed());
+        self.partitions.values_mut().for_each(|partition| partition.store.set_now(now));
+        match polled {
             Polled::Assigned(partitions) => self.assign(&partitions, now)?,
             Polled::Revoked { partitions, .. } => self.revoke(&partitions, now),
             Polled::Records(batches) => {
@@ -195,7 +206,7 @@ impl<S: Step> Processor<S> {
             while self.partitions.is_empty() {
                 self.turn(Duration::ZERO, now)?;
             }
-            if !self.ring(Clock::Event, Micros::MAX, now) {
+            if !self.ring(Clock::Event, (Micros::MAX, Micros::MAX), now) {
                 return Ok(());
             }
             self.commit(0, now)?;
@@ -234,25 +245,26 @@ impl<S: Step> Processor<S> {
                 self.effects.dead_letter(&record, poison.class, &poison.reason, now);
             }
         }
-        partition.busy = now;
         let at = TopicPartition { topic: batch.topic.clone(), partition: batch.partition };
         self.effects.transaction.progress.insert(at, batch.next);
         count
     }
 
     fn ring_due(&mut self, now: Micros) {
-        self.ring(Clock::Processing, now, now);
-        let idle_since = now.minus(self.options.idle_after);
-        if self.partitions.values().all(|partition| partition.busy <= idle_since) {
-            self.ring(Clock::Event, idle_since, now);
+        self.ring(Clock::Processing, (now, Micros::MAX), now);
+        // Whoever is still busy is looked at, and passed over, at every look: so not too often.
+        if now.since(self.looked) >= self.options.idle_after / 4 {
+            self.looked = now;
+            let idle_since = now.minus(self.options.idle_after);
+            self.ring(Clock::Event, (idle_since, idle_since), now);
         }
     }
 
-    /// Rings every wake up to `until`; whether there was one.
-    fn ring(&mut self, clock: Clock, until: Micros, now: Micros) -> bool {
+    /// Rings every wake up to `until` of keys that are quiet since then; whether there was one.
+    fn ring(&mut self, clock: Clock, (until, quiet): (Micros, Micros), now: Micros) -> bool {
         let mut rang = false;
         for partition in self.partitions.values_mut() {
-            for (_, key) in partition.store.due(clock, until) {
+            for (_, key) in partition.store.due(clock, until, quiet) {
                 rang = true;
                 let ring = Ring { key: &key, clock, event_time: until, now };
                 self.step.on_wake(ring, &mut partition.store, &mut self.effects);
@@ -289,6 +301,7 @@ impl<S: Step> Processor<S> {
             Ok(()) => {
                 crash::point("after-commit");
                 self.fold();
+                self.aborts = 0;
                 false
             }
             Err(error @ CommitError::Fatal(_)) => return Err(error.into()),
@@ -301,6 +314,9 @@ impl<S: Step> Processor<S> {
                 tracing::warn!(service = self.topology.service, %error, "doing the batch again");
                 self.partitions.values_mut().for_each(|partition| partition.store.abort());
                 self.worker.rewind()?;
+                // A disk that is full stays full for a while.
+                std::thread::sleep(Duration::from_millis(10 << self.aborts.min(8)));
+                self.aborts += 1;
                 true
             }
         };

@@ -59,10 +59,16 @@ pub fn read<S: State>(
     let bytes = fs::read(path(directory, changelog)).ok()?;
     let found = parse(&bytes, changelog, now, store);
     if found.is_none() {
+        remove(directory, changelog);
         *store = Store::default();
         tracing::warn!(%changelog, "the snapshot is damaged or too old; reading the whole changelog");
     }
     found
+}
+
+/// Deletes a snapshot that cannot be trusted. If that fails, the next one is written over it.
+pub fn remove(directory: &Path, changelog: &TopicPartition) {
+    let _ = fs::remove_file(path(directory, changelog));
 }
 
 fn parse<S: State>(
@@ -81,7 +87,8 @@ fn parse<S: State>(
     let partition = read_number(&mut rest)?;
     let (next, taken) = (read_number(&mut rest)?, Micros(read_number(&mut rest)? as i64));
     let ours = topic == changelog.topic.as_bytes() && partition == u64::from(changelog.partition);
-    if !ours || now.since(taken) > OLDEST {
+    // A snapshot of the future would never grow old.
+    if !ours || taken > now || now.since(taken) > OLDEST {
         return None;
     }
     for _ in 0..read_number(&mut rest)? {

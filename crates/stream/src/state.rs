@@ -54,6 +54,7 @@ pub struct Store<S> {
     free: Vec<u32>,
     dirty: Vec<u32>,
     wakes: BTreeSet<(Clock, Micros, u32)>,
+    now: Micros,
 }
 
 #[derive(Debug)]
@@ -63,9 +64,16 @@ struct Slot<S> {
     /// Kept after a fold, so that the next change reuses its memory.
     pending: Option<S>,
     dirty: bool,
+    /// When it was last changed here, by the wall clock; a restore counts as a change.
+    touched: Micros,
 }
 
 impl<S: State> Store<S> {
+    /// The wall clock from now on; what changes is touched then.
+    pub fn set_now(&mut self, now: Micros) {
+        self.now = now;
+    }
+
     /// The state of a key as the open transaction sees it.
     pub fn get(&self, key: &[u8]) -> Option<&S> {
         let slot = &self.slots[*self.index.get(key)? as usize];
@@ -82,6 +90,7 @@ impl<S: State> Store<S> {
         let slot = &mut self.slots[at as usize];
         if !slot.dirty {
             slot.dirty = true;
+            slot.touched = self.now;
             self.dirty.push(at);
             match (&mut slot.pending, &slot.committed) {
                 (Some(pending), Some(committed)) => pending.clone_from(committed),
@@ -92,7 +101,13 @@ impl<S: State> Store<S> {
     }
 
     fn insert(&mut self, key: &[u8]) -> u32 {
-        let slot = Slot { key: key.into(), committed: None, pending: None, dirty: false };
+        let slot = Slot {
+            key: key.into(),
+            committed: None,
+            pending: None,
+            dirty: false,
+            touched: self.now,
+        };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -205,11 +220,19 @@ impl<S: State> Store<S> {
         (*found == clock).then(|| (*at, &*self.slots[*slot as usize].key))
     }
 
-    /// The keys whose committed wake of a clock is at `until` or before, earliest first.
-    pub fn due(&self, clock: Clock, until: Micros) -> Vec<(Micros, Box<[u8]>)> {
+    /// The keys whose committed wake of a clock is at `until` or before, earliest first, and that
+    /// nothing has changed after `quiet_since`.
+    pub fn due(
+        &self,
+        clock: Clock,
+        until: Micros,
+        quiet_since: Micros,
+    ) -> Vec<(Micros, Box<[u8]>)> {
         self.wakes
             .range((clock, Micros::MIN, 0)..=(clock, until, u32::MAX))
-            .map(|(_, at, slot)| (*at, self.slots[*slot as usize].key.clone()))
+            .map(|(_, at, slot)| (*at, &self.slots[*slot as usize]))
+            .filter(|(_, slot)| slot.touched <= quiet_since)
+            .map(|(at, slot)| (at, slot.key.clone()))
             .collect()
     }
 }
@@ -321,7 +344,7 @@ mod tests {
             all
         };
         assert_eq!(sorted(&store), sorted(&copy));
-        assert_eq!(copy.due(Clock::Processing, Micros(4)).len(), 1);
+        assert_eq!(copy.due(Clock::Processing, Micros(4), Micros::MAX).len(), 1);
         assert!(!copy.restore(b"x", Some(b"")));
     }
 }

@@ -1,9 +1,12 @@
 //! What the loop promises, with a step that counts: exactly once whatever the commit says, the
 //! same state after a restart with or without a snapshot, wakes that survive, poison set aside.
 
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
+use tocsin_domain::partition::partition_of;
 use tocsin_domain::subscriber::Subscriber;
 use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::{Id, Micros, TopicPartition};
@@ -243,4 +246,57 @@ fn a_second_processor_of_a_slot_ends_the_first() {
     assert!(first.turn(Duration::ZERO, Micros(1)).is_err());
     settle(&mut second);
     assert_eq!(contents(&*log, topics::ALERTS).len(), 1);
+}
+
+#[test]
+fn a_quiet_subject_is_woken_while_others_are_busy() {
+    let log = log();
+    let mut processor = processor(&log, Options::default());
+    append(&*log, &[(1, b"x")]);
+    settle(&mut processor);
+    let woken = |key: u8| {
+        let by_waking = |(k, value): &(Vec<u8>, Vec<u8>)| {
+            *k == [key] && value.windows(7).any(|bytes| bytes == b"1000001")
+        };
+        contents(&*log, topics::ALERTS).iter().any(by_waking)
+    };
+    for seconds in (10..=50).step_by(10) {
+        append(&*log, &[(2, b"x")]);
+        processor.turn(Duration::ZERO, Micros(seconds * 1_000_000)).unwrap();
+    }
+    assert!(!woken(1), "it has not been quiet for long");
+    for seconds in (60..=200).step_by(10) {
+        append(&*log, &[(2, b"x")]);
+        processor.turn(Duration::ZERO, Micros(seconds * 1_000_000)).unwrap();
+    }
+    assert!(woken(1) && !woken(2));
+}
+
+#[test]
+fn a_snapshot_of_another_log_is_never_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { snapshots: Some(directory.path().into()), ..Options::default() };
+    let (other, log) = (log(), log());
+    for _ in 0..3 {
+        append(&*other, &[(1, b"x")]);
+        settle(&mut processor(&other, Options::default()));
+    }
+    let mut of_other = processor(&other, options.clone());
+    settle(&mut of_other);
+    append(&*other, &[(1, b"x")]);
+    settle(&mut of_other);
+    of_other.run(&|| true, &|| Micros(1), &mut |_| {}).unwrap();
+    // The log is shorter than the snapshot says; later it has grown past it.
+    settle(&mut processor(&log, options.clone()));
+    let beside = |key: &u8| partition_of(&[*key], 8) == partition_of(&[1], 8);
+    let neighbour = (2..=255).find(beside).unwrap();
+    for key in [neighbour, 1, 1, 1, 1, 1, 1] {
+        append(&*log, &[(key, b"x")]);
+        settle(&mut processor(&log, Options::default()));
+    }
+    let mut without = processor(&log, Options::default());
+    settle(&mut without);
+    let mut with = processor(&log, options);
+    settle(&mut with);
+    assert_eq!(hashes(&with), hashes(&without));
 }
