@@ -91,4 +91,9 @@ impl Alert {
     pub fn shown_subject(&self) -> &str {
         if self.place.is_empty() { &self.subject } else { &self.place }
     }
+
+    /// What was measured, as people write it.
+    pub fn shown_measure(&self) -> &str {
+        crate::event::shown_measure(&self.measure)
+    }
 }

@@ -154,6 +154,22 @@ pub struct Swipe<'a> {
     pub origin: &'a str,
 }
 
+/// Measures of air, and how people write them.
+pub const AIR: [(&str, &str); 7] = [
+    ("pm25", "PM2.5"),
+    ("pm10", "PM10"),
+    ("o3", "O3"),
+    ("no2", "NO2"),
+    ("so2", "SO2"),
+    ("co", "CO"),
+    ("aqi", "AQI"),
+];
+
+/// A measure as people write it; itself if nobody writes it otherwise.
+pub fn shown_measure(measure: &str) -> &str {
+    AIR.iter().find(|(name, _)| *name == measure).map_or(measure, |(_, shown)| shown)
+}
+
 /// The key of a reading: `tenant/subject/measure`, written over `out`.
 pub fn reading_key(out: &mut Vec<u8>, tenant: &str, subject: &str, measure: &str) {
     key(out, &[tenant, subject, measure]);

@@ -15,6 +15,7 @@ mod requests;
 
 pub use canonical::fingerprint;
 pub use catalogue::to_json;
+pub use events::RawReading;
 
 use avro::Reader;
 use std::borrow::Cow;
@@ -51,13 +52,24 @@ pub trait Fact<'a>: Sized {
     /// Reads an Avro body that was written with [`Fact::SCHEMA`]. Errors are of class `decode` or
     /// `limit`.
     fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let whole = |mut r: Reader<'a>| {
-            let fact = Self::take(&mut r)?;
-            r.finish()?;
-            Ok(fact)
-        };
-        Reader::new(bytes, Self::MAX_BODY).and_then(whole).map_err(|e| e.reading(Self::NAME))
+        whole(bytes, Self::MAX_BODY, Self::NAME, Self::take)
     }
+}
+
+/// Reads a body of at most `max` bytes with `take`, to its last byte.
+#[inline(always)]
+fn whole<'a, T>(
+    body: &'a [u8],
+    max: usize,
+    name: &str,
+    take: impl FnOnce(&mut Reader<'a>) -> Result<T, WireError>,
+) -> Result<T, WireError> {
+    let read = || {
+        let mut r = Reader::new(body, max)?;
+        let fact = take(&mut r)?;
+        r.finish().map(|()| fact)
+    };
+    read().map_err(|error| error.reading(name))
 }
 
 /// Appends the fact in Avro single-object encoding: `C3 01`, fingerprint, body.

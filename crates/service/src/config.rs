@@ -235,12 +235,14 @@ mod tests {
         for (text, wanted) in [
             (
                 "a = 1\n[mail]\nprot = 25",
-                "t.toml:3: in mail: unknown key `prot`; did you mean `port`? allowed: `host`, `port`, `password`, `tls`",
+                "t.toml:3: in mail: unknown key `prot`; did you mean `port`? \
+                 allowed: `host`, `port`, `password`, `tls`",
             ),
             ("[mail]\nport = \"x\"", "t.toml:2: in mail: invalid type: string \"x\", expected u16"),
             (
                 "[mail]\ntls = \"non\"",
-                "t.toml:2: in mail: unknown value `non`; did you mean `none`? allowed: `starttls`, `none`",
+                "t.toml:2: in mail: unknown value `non`; did you mean `none`? \
+                 allowed: `starttls`, `none`",
             ),
         ] {
             let document = Document::parse(text, "t.toml").unwrap();
@@ -255,7 +257,8 @@ mod tests {
         let error = document.list::<Rule>("rules").unwrap_err().to_string();
         assert_eq!(
             error,
-            "t.toml:1: in rules.a: missing key `above`\nt.toml:5: in rules.b: invalid type: boolean `true`, expected f64"
+            "t.toml:1: in rules.a: missing key `above`\n\
+             t.toml:5: in rules.b: invalid type: boolean `true`, expected f64"
         );
         let own = document.problem("rules", "b", "no").to_string();
         assert_eq!(own, "t.toml:3: no");
@@ -268,7 +271,9 @@ mod tests {
         let error = document.finish(&["log", "detectors"]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "t.toml:1: unknown key `detector`; did you mean `detectors`? allowed: `log`, `detectors`\nt.toml:3: unknown key `zzz`; allowed: `log`, `detectors`"
+            "t.toml:1: unknown key `detector`; did you mean `detectors`? \
+             allowed: `log`, `detectors`\n\
+             t.toml:3: unknown key `zzz`; allowed: `log`, `detectors`"
         );
     }
 
@@ -295,6 +300,29 @@ mod tests {
         let document = load(text, &[("TOCSIN_CHANNELS_EMAIL_PROT", "25")]).unwrap();
         let error = document.section::<Channels>("channels").unwrap_err().to_string();
         assert!(error.starts_with("environment variable TOCSIN_CHANNELS_EMAIL_PROT: "), "{error}");
+    }
+
+    #[test]
+    fn what_stands_where_a_secret_should_is_not_shown() {
+        for value in [
+            "7351",
+            "-7351",
+            "7351.5",
+            "17351735173517351735",
+            "7351735173517351735173517351",
+            "73517351735173517351735173517351735173517351735173517351",
+            "true",
+            "7351-01-01",
+            "[7351]",
+            "{ a = 7351 }",
+            "geheim7351",
+        ] {
+            let text = format!("[mail]\npassword = {value}\n");
+            let document = Document::parse(&text, "t.toml");
+            let error = document.and_then(|d| d.section::<Mail>("mail")).unwrap_err().to_string();
+            assert!(error.starts_with("t.toml:2: ") && !error.contains(value), "{value}: {error}");
+            assert!(!error.contains("7351"), "{value}: {error}");
+        }
     }
 
     #[test]

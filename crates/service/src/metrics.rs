@@ -173,34 +173,34 @@ mod tests {
     #[test]
     fn what_was_counted_is_written_with_prefix_and_unit() {
         let metrics = Metrics::new();
-        metrics.records("aqi.readings", 3);
-        metrics.records("aqi.readings", 4);
+        metrics.records("detect", 3);
+        metrics.records("detect", 4);
         metrics.dead_letters("orders.rows", "csv", 1);
-        metrics.late_events("aqi.readings", 2);
+        metrics.late_events("detect", 2);
         metrics.alert("threshold", "raised");
         metrics.delivery("sent");
         metrics.commit("committed", Duration::from_millis(3));
         metrics.alert_to_sent(Duration::from_millis(300));
-        metrics.watermark("aqi.readings", Micros(1_500_000));
-        metrics.watermark("orders.rows", Micros::MIN);
+        metrics.watermark("detect", Micros(1_500_000));
+        metrics.watermark("project", Micros::MIN);
         metrics.http("/alerts/{id}", 200, Duration::from_millis(1));
         let text = metrics.encode();
         for line in [
-            "tocsin_records_total{topic=\"aqi.readings\"} 7",
+            "tocsin_records_total{service=\"detect\"} 7",
             "tocsin_dead_letters_total{topic=\"orders.rows\",class=\"csv\"} 1",
-            "tocsin_late_events_total{topic=\"aqi.readings\"} 2",
+            "tocsin_late_events_total{service=\"detect\"} 2",
             "tocsin_alerts_total{detector=\"threshold\",state=\"raised\"} 1",
             "tocsin_deliveries_total{state=\"sent\"} 1",
             "tocsin_commits_total{outcome=\"committed\"} 1",
             "tocsin_commit_seconds_count 1",
             "tocsin_alert_to_sent_seconds_count 1",
-            "tocsin_watermark_seconds{topic=\"aqi.readings\"} 1.5",
+            "tocsin_watermark_seconds{service=\"detect\"} 1.5",
             "tocsin_http_requests_total{route=\"/alerts/{id}\",status=\"200\"} 1",
             "tocsin_http_request_seconds_count{route=\"/alerts/{id}\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("topic=\"orders.rows\"} "), "no watermark before the first event");
+        assert!(!text.contains("service=\"project\""), "no watermark before the first event");
     }
 }

@@ -14,7 +14,8 @@ pub const LEVEL_VARIABLE: &str = "TOCSIN_LOG";
 pub enum TelemetryError {
     /// The level is none.
     #[error(
-        "cannot read the log level {0:?}: {1}; allowed: off, error, warn, info, debug, trace, or targets such as \"warn,tocsin_stream=debug\""
+        "cannot read the log level {0:?}: {1}; allowed: off, error, warn, info, debug, trace, \
+        or targets such as \"warn,tocsin_stream=debug\""
     )]
     Level(String, String),
     /// It was set up before.

@@ -5,6 +5,7 @@ use crate::detector::{Detector, Input};
 use crate::detectors;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
+use std::sync::Once;
 use tocsin_domain::condition::{Condition, EVERY_SUBJECT};
 use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_domain::{Id, topics};
@@ -16,10 +17,34 @@ pub struct Rule {
     pub condition: Condition,
     /// What evaluates it.
     pub detector: Box<dyn Detector>,
+    /// The keys of its alerts up to the subject.
+    pub alert_key: String,
+    /// Whether a memory that cannot be read has been told of: a million would flood the log.
+    told: Once,
+}
+
+impl Rule {
+    fn new(condition: Condition, detector: Box<dyn Detector>) -> Rule {
+        let alert_key = format!("{}/{}/", condition.tenant, condition.id);
+        Rule { condition, detector, alert_key, told: Once::new() }
+    }
+
+    /// Says, once, that the condition began anew for a subject.
+    pub fn warn_unreadable(&self, subject: &str) {
+        let Condition { name, version, .. } = &self.condition;
+        self.told.call_once(|| {
+            tracing::warn!(
+                condition = name,
+                version,
+                subject,
+                "what the condition remembered of the subject cannot be read, so it begins anew; \
+                 further subjects are not named"
+            );
+        });
+    }
 }
 
 /// Every active condition.
-#[derive(Default)]
 pub struct Conditions {
     rules: Vec<Option<Rule>>,
     free: Vec<u32>,
@@ -28,9 +53,17 @@ pub struct Conditions {
     generation: u64,
 }
 
+impl Default for Conditions {
+    /// The first generation is 1, because a restored subject has met none.
+    fn default() -> Conditions {
+        let (by_id, by_subject) = (HashMap::default(), HashMap::default());
+        Conditions { rules: Vec::new(), free: Vec::new(), by_id, by_subject, generation: 1 }
+    }
+}
+
 impl Conditions {
     /// Grows with every change. What was found by [`Conditions::about`] holds as long as it does
-    /// not; 0 before the first.
+    /// not; never 0.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -59,7 +92,7 @@ impl Conditions {
         }
         let detector = build(&condition)?;
         self.remove(condition.id);
-        self.insert(Rule { condition, detector });
+        self.insert(Rule::new(condition, detector));
         Ok(())
     }
 

@@ -48,6 +48,15 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// When it reached us.
+    pub fn arrival(&self) -> Micros {
+        match self {
+            Event::Reading(e) => e.arrival_time,
+            Event::Listing(e) => e.arrival_time,
+            Event::OrderRow(e) => e.arrival_time,
+        }
+    }
+
     /// Tenant, subject and measure; the measure is empty for all but readings.
     pub fn names(&self) -> (&'a str, &'a str, &'a str) {
         match self {
@@ -88,6 +97,10 @@ pub trait Detector: Send + Sync {
         memory: &mut Vec<u8>,
         findings: &mut Vec<Finding>,
     ) -> Result<(), String>;
+
+    /// Whether the memory is one that this version of the detector can go on with. Asked when a
+    /// subject is restored; if it cannot, the condition begins anew.
+    fn reads(&self, memory: &[u8]) -> bool;
 
     /// The end of its open window, in event time; [`Micros::MAX`] if there is none.
     fn due(&self, _memory: &[u8]) -> Micros {

@@ -20,6 +20,11 @@ use tocsin_stream::step::Ring;
 use tocsin_stream::time::{Arrival, Waiting};
 use tocsin_stream::{Effects, Poison, Record, Step};
 
+/// An event from further ahead is refused: it would make every other event of its subject late until
+/// its date. A day leaves room for local times that were taken for UTC. Held against the arrival,
+/// not the wall clock, so that a replay decides the same.
+const FARTHEST_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
 /// Events and conditions in, alerts out.
 pub struct DetectStep {
     streams: [Stream; 3],
@@ -87,11 +92,13 @@ impl Step for DetectStep {
         let body = open(stream.input, value, ids)?;
         let event = decode(stream.input, &body)?;
         check_key(record.key, &event)?;
+        check_time(&event)?;
         let identity = event.identity();
         effects.saw(identity.0);
         stream.key(key, record.key);
         let subject = store.change(key);
         subject.partition = record.partition;
+        subject.meet(conditions, || stream.about(record.key));
         let mut scene = Scene { stream, ids, conditions, now, findings, scratch, effects };
         match subject.timeline.arrive(identity, stream.lateness, record.offset, value) {
             Arrival::Now => scene.evaluate(subject, &event, record),
@@ -112,7 +119,7 @@ impl Step for DetectStep {
         let subject = store.change(wake.key);
         let now = wake.now;
         let mut scene = Scene { stream, ids, conditions, now, findings, scratch, effects };
-        subject.meet(conditions, stream.about(key));
+        subject.meet(conditions, || stream.about(key));
         scene.release(subject, key, wake.event_time);
         scene.close(subject, key, wake.event_time);
     }
@@ -157,8 +164,7 @@ impl Scene<'_> {
     /// Leads an event to every condition about its subject. A value that one cannot use is a dead
     /// letter, once; the others go on.
     fn evaluate(&mut self, subject: &mut Subject, event: &Event<'_>, record: &Record<'_>) {
-        let (tenant, name, measure) = event.names();
-        subject.meet(self.conditions, (self.stream.input, tenant, name, measure));
+        let (_, name, _) = event.names();
         let mut refused = None;
         for slot in &mut subject.slots {
             let Some(rule) = self.conditions.rule(slot.rule) else { continue };
@@ -314,6 +320,20 @@ fn check_key(key: &[u8], event: &Event<'_>) -> Result<(), Poison> {
             "the key is {:?}: it must be {:?}, so that the subject's events are in one partition",
             String::from_utf8_lossy(key),
             format!("{tenant}/{subject}{slash}{measure}"),
+        ),
+    ))
+}
+
+fn check_time(event: &Event<'_>) -> Result<(), Poison> {
+    let ((time, _), arrival) = (event.identity(), event.arrival());
+    if time <= arrival.plus(FARTHEST_AHEAD) {
+        return Ok(());
+    }
+    Err(Poison::new(
+        "time",
+        format!(
+            "the event time is {time} and it arrived at {arrival}: it may be at most 24 hours ahead, \
+             or its subject would be silent until then; correct the source's clock or time zone"
         ),
     ))
 }

@@ -125,14 +125,19 @@ impl Clone for Subject {
 impl Subject {
     /// Matches the slots with the conditions, if those have changed. A condition of the same
     /// version goes on with its memory, another version begins anew, a removed one is forgotten.
-    pub fn meet(&mut self, conditions: &Conditions, about: (Input, &str, &str, &str)) {
+    pub fn meet<'k>(
+        &mut self,
+        conditions: &Conditions,
+        about: impl FnOnce() -> (Input, &'k str, &'k str, &'k str),
+    ) {
         if self.generation == conditions.generation() {
             return;
         }
-        let (input, tenant, subject, measure) = about;
+        let (input, tenant, subject, measure) = about();
         let mut before = std::mem::take(&mut self.slots);
         for number in conditions.about(input, tenant, subject, measure) {
-            let Some(Rule { condition, .. }) = conditions.rule(number) else { continue };
+            let Some(rule) = conditions.rule(number) else { continue };
+            let condition = &rule.condition;
             let mut slot = Slot {
                 condition: condition.id,
                 version: version(&condition.version),
@@ -143,7 +148,11 @@ impl Subject {
             let same = |old: &Slot| (old.condition, old.version) == (slot.condition, slot.version);
             if let Some(at) = before.iter().position(same) {
                 let old = before.swap_remove(at);
-                (slot.due, slot.memory) = (old.due, old.memory);
+                if rule.detector.reads(old.memory.bytes()) {
+                    (slot.due, slot.memory) = (old.due, old.memory);
+                } else {
+                    rule.warn_unreadable(subject);
+                }
             }
             self.slots.push(slot);
         }
@@ -219,6 +228,8 @@ fn slot(rest: &mut &[u8]) -> Option<Slot> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tocsin_domain::condition::Condition;
+    use tocsin_domain::wire::{self, SchemaIds};
 
     #[test]
     fn memory_grows_and_shrinks_over_the_border() {
@@ -258,5 +269,48 @@ mod tests {
         assert!((0..bytes.len()).all(|cut| Subject::decode(&bytes[..cut]).is_none()));
         bytes[0] = 9;
         assert!(Subject::decode(&bytes).is_none());
+    }
+
+    #[test]
+    fn a_memory_that_cannot_be_read_begins_anew_and_others_go_on() {
+        let mut conditions = Conditions::default();
+        let params = serde_json::json!({"measure": "pm25", "raise_above": 1});
+        let [one, other] = ["one", "other"]
+            .map(|name| Condition::new("default", name, "threshold", "*", &params));
+        for condition in [&one, &other] {
+            let mut bytes = Vec::new();
+            wire::write(condition, &mut bytes);
+            let key = condition.key();
+            conditions.apply(key.as_bytes(), Some(&bytes), &SchemaIds::default()).unwrap();
+        }
+        for (memory, kept) in [(&[2, 0][..], true), (&[], true), (&[9], false), (&[2, 0, 7], false)]
+        {
+            let slot = |condition: &Condition, bytes: &[u8]| {
+                let mut memory = Memory::default();
+                memory.set(bytes);
+                let (condition, version) = (condition.id, version(&condition.version));
+                Slot { condition, version, due: Micros(7), memory, rule: 0 }
+            };
+            let slots = vec![slot(&one, memory), slot(&other, &[2, 0])];
+            let mut subject = Subject { slots, ..Subject::default() };
+            subject.meet(&conditions, || (Input::Readings, "default", "Lahore", "pm25"));
+            let of = |id| subject.slots.iter().find(|slot| slot.condition == id).unwrap();
+            let wanted = if kept { (memory, Micros(7)) } else { (&[][..], Micros::MAX) };
+            assert_eq!((of(one.id).memory.bytes(), of(one.id).due), wanted, "{memory:?}");
+            assert_eq!(of(other.id).memory.bytes(), [2, 0]);
+        }
+    }
+
+    #[test]
+    fn a_restored_window_without_a_condition_is_dropped_and_wakes_nobody() {
+        let (condition, memory) = (Id::of("condition", &[b"gone"]), Memory::default());
+        let slot = Slot { condition, version: [0; 8], due: Micros(7), memory, rule: 0 };
+        let mut bytes = Vec::new();
+        Subject { slots: vec![slot], ..Subject::default() }.encode(&mut bytes);
+        let mut restored = Subject::decode(&bytes).unwrap();
+        assert_eq!(restored.wake().event, Some(Micros(7)));
+        let about = || (Input::Readings, "default", "Lahore", "pm25");
+        restored.meet(&Conditions::default(), about);
+        assert_eq!((restored.slots.len(), restored.wake().event), (0, None));
     }
 }

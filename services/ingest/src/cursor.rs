@@ -1,8 +1,12 @@
 //! How far a file has been imported: a record in a compacted topic, committed together with the
 //! events up to there.
 
+use crate::input::{self, Input};
 use crate::source::Mark;
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::io;
+use std::path::Path;
 use tocsin_domain::partition::partition_of;
 use tocsin_domain::{Id, TopicPartition};
 use tocsin_stream::{Log, LogError};
@@ -18,7 +22,7 @@ const READ_BYTES: usize = 1 << 20;
 pub struct Cursor {
     /// The file's size on disk when it was opened.
     pub size: u64,
-    /// Of its first bytes.
+    /// Of these bytes, all of them.
     pub fingerprint: Id,
     /// How far it was read.
     pub mark: Mark,
@@ -26,9 +30,40 @@ pub struct Cursor {
     pub done: bool,
 }
 
-/// The key of a file's cursor.
-pub fn key(tenant: &str, source: &str, file: &str) -> Vec<u8> {
-    format!("{tenant}/{source}/{file}").into_bytes()
+impl Cursor {
+    /// The start of `input`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn start(input: &Input) -> io::Result<Cursor> {
+        let fingerprint = input::fingerprint(&input.path, input.size)?;
+        Ok(Cursor { size: input.size, fingerprint, mark: Mark::default(), done: false })
+    }
+
+    /// Where `input` goes on: at the mark if this is the same file, or one that has only grown;
+    /// at its start if what was there has changed.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn resume(self, input: &Input) -> io::Result<Cursor> {
+        let start = Cursor::start(input)?;
+        let known = match self.size.cmp(&input.size) {
+            Ordering::Greater => return Ok(start),
+            Ordering::Equal => start.fingerprint,
+            Ordering::Less => input::fingerprint(&input.path, self.size)?,
+        };
+        if known != self.fingerprint {
+            return Ok(start);
+        }
+        let done = self.done && self.size == input.size;
+        Ok(Cursor { mark: self.mark, done, ..start })
+    }
+}
+
+/// The key of the cursor of the file at `path`, which is whole: files of one name in two
+/// directories are two files.
+pub fn key(tenant: &str, source: &str, path: &Path) -> Vec<u8> {
+    format!("{tenant}/{source}/{}", path.display()).into_bytes()
 }
 
 /// The latest cursor under `key`, if there is one that can be read.

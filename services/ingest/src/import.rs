@@ -2,7 +2,7 @@
 //! import goes on exactly where it was; a file that was imported is not imported again.
 
 use crate::cursor::{self, Cursor};
-use crate::input::{self, Input};
+use crate::input::Input;
 use crate::settings::SourceConfig;
 use crate::source::{Event, File, IngestError, Item, Mark, Skipped, Source};
 use crate::sources;
@@ -135,6 +135,10 @@ impl Import {
                     tracing::warn!(file = %path.display(), "import begins again: {reason}");
                 }
                 Err(Ending::Restart(reason)) => return Err(IngestError::Commit(reason)),
+                Err(Ending::Fenced(reason)) => {
+                    let name = self.config.name.clone();
+                    return Err(IngestError::Fenced { name, reason });
+                }
                 Err(Ending::Error(error)) => return Err(error),
                 Ok(()) => break,
             }
@@ -156,20 +160,17 @@ impl Import {
             Ending::Error(IngestError::Read { name, file, reason: e.to_string() })
         };
         let mut input = Input::open(path).map_err(unreadable)?;
-        let key = cursor::key(self.config.tenant(), &self.config.name, &input.name);
-        let fingerprint = input::fingerprint(path, input.size).map_err(unreadable)?;
-        let fresh = Cursor { size: input.size, fingerprint, mark: Mark::default(), done: false };
+        // The worker shuts out every import before this one, so that the cursor stays as found.
+        let id = format!("ingest-{name}");
+        let spec = WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() };
+        let worker = self.log.worker(&spec).map_err(IngestError::from)?;
+        let key = cursor::key(self.config.tenant(), &name, &input.path);
         let found = cursor::find(&*self.log, &key).map_err(IngestError::from)?;
         let cursor = match found.filter(|_| !*from_start) {
-            Some(old) if old.size <= input.size => {
-                // The same file, or one that has grown at its end.
-                let start = input::fingerprint(path, old.size).map_err(unreadable)?;
-                let same = start == old.fingerprint;
-                let done = old.done && old.size == input.size;
-                if same { Cursor { mark: old.mark, done, ..fresh } } else { fresh }
-            }
-            _ => fresh,
+            Some(old) => old.resume(&input),
+            None => Cursor::start(&input),
         };
+        let cursor = cursor.map_err(unreadable)?;
         if cursor.done {
             report.already_imported = report.tally == Tally::default();
             return Ok(());
@@ -182,7 +183,7 @@ impl Import {
         let mut progress =
             |tally| watch(Progress { tally, read: read.load(Ordering::Relaxed), size });
         let topic = self.config.event.topic();
-        let mut batch = Batch::open(&*self.log, &self.config.name, topic, cursor, key)?;
+        let mut batch = Batch::open(&*self.log, worker, topic, cursor, key)?;
         batch.now = (self.now)();
         batch.rows_at_once = self.rows_at_once;
         if std::mem::take(from_start) {
@@ -212,6 +213,7 @@ impl Import {
 /// Why an attempt ended early.
 enum Ending {
     Error(IngestError),
+    Fenced(String),
     Restart(String),
 }
 
@@ -240,14 +242,11 @@ struct Batch {
 impl Batch {
     fn open(
         log: &dyn Log,
-        source: &str,
+        worker: Box<dyn Worker>,
         topic: &str,
         cursor: Cursor,
         cursor_key: Vec<u8>,
     ) -> Result<Batch, Ending> {
-        let id = format!("ingest-{source}");
-        let spec = WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() };
-        let worker = log.worker(&spec).map_err(IngestError::from)?;
         let mut transaction = Transaction::default();
         let mut register = |topic: &str| {
             let partitions = log.partitions(topic).map_err(IngestError::from)?;
@@ -284,6 +283,9 @@ impl Batch {
             Item::Skipped(Skipped::NoValue) => self.tally.no_value += 1,
             Item::Skipped(Skipped::Filtered) => self.tally.filtered += 1,
             Item::Skipped(Skipped::Blank) => self.tally.blank += 1,
+            // What comes of the row is committed with the end of the file, or not at all: before
+            // that, an import that begins again at the mark would hand it over twice.
+            Item::OpenEnd => self.tally.rows += 1,
             Item::RowEnd(mark) => {
                 self.tally.rows += 1;
                 self.cursor.mark = mark;
@@ -349,6 +351,8 @@ impl Batch {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
+                // A new worker would shut out the import that has shut out this one.
+                Err(CommitError::Fatal(reason)) => return Err(Ending::Fenced(reason)),
                 // A new worker and the cursor tell what is committed, whichever it was.
                 Err(other) => return Err(Ending::Restart(other.to_string())),
             }
@@ -363,9 +367,12 @@ mod tests {
     use crate::sources::testing::config;
     use std::collections::BTreeMap;
     use std::io::Write;
+    use std::sync::Mutex;
     use tocsin_domain::TopicPartition;
-    use tocsin_domain::topics::{AQI_READINGS, Topics};
+    use tocsin_domain::event::Reading;
+    use tocsin_domain::topics::{AQI_READINGS, Topic, Topics};
     use tocsin_stream::memory::{Fault, MemoryLog};
+    use tocsin_stream::{Batch as Chunks, LogError, Span};
 
     const ROWS: usize = 9_000;
     const SOURCE: &str = "name = \"a\"\nkind = \"csv\"\nevent = \"reading\"\nmeasure = \"m\"\n\
@@ -468,6 +475,155 @@ mod tests {
         let report = import(&log).import(&path, &mut |_| true).unwrap();
         assert_eq!((report.tally.rows, report.resumed_at.map(|m| m.rows)), (5_000, Some(4_000)));
         assert!(records(&log, AQI_READINGS).values().all(|n| *n == 1));
+    }
+
+    /// A log on which something happens just before the next worker is there.
+    struct Meanwhile(Arc<MemoryLog>, Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+    impl Log for Meanwhile {
+        fn create_topics(&self, topics: &[&Topic]) -> Result<(), LogError> {
+            self.0.create_topics(topics)
+        }
+        fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+            self.0.partitions(topic)
+        }
+        fn span(&self, at: &TopicPartition) -> Result<Span, LogError> {
+            self.0.span(at)
+        }
+        fn read(&self, at: &TopicPartition, from: u64, bytes: usize) -> Result<Chunks, LogError> {
+            self.0.read(at, from, bytes)
+        }
+        fn wait(&self, seen: u64, timeout: Duration) -> u64 {
+            self.0.wait(seen, timeout)
+        }
+        fn worker(&self, spec: &WorkerSpec) -> Result<Box<dyn Worker>, LogError> {
+            let event = self.1.lock().unwrap().take();
+            event.into_iter().for_each(|event| event());
+            self.0.worker(spec)
+        }
+    }
+
+    #[test]
+    fn of_two_imports_at_once_the_later_goes_on_and_the_earlier_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, log) = (file(directory.path(), ROWS), log());
+        let mut later = None;
+        let earlier = import(&log).import(&path, &mut |_| {
+            // It commits while the later one begins, and wants to go on when that one is done.
+            later.get_or_insert_with(|| import(&log).import(&path, &mut |_| true).unwrap());
+            true
+        });
+        let error = earlier.unwrap_err();
+        assert!(matches!(error, IngestError::Fenced { .. }), "{error}");
+        assert!(error.to_string().contains("source `a`: another import of it runs"), "{error}");
+        assert_eq!(later.map(|report| report.tally.rows), Some(5_000));
+        for (topic, wanted) in [(AQI_READINGS, 8_991), (DEAD_LETTERS, 9)] {
+            let found = records(&log, topic);
+            assert!(found.values().all(|n| *n == 1) && found.len() == wanted, "{topic}");
+        }
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert!(report.already_imported);
+    }
+
+    #[test]
+    fn what_another_import_commits_until_the_worker_is_there_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, log) = (file(directory.path(), ROWS), log());
+        let (other, same) = (import(&log), path.clone());
+        let event = move || _ = { other }.import(&same, &mut |_| false);
+        let seen = Arc::new(Meanwhile(Arc::clone(&log), Mutex::new(Some(Box::new(event)))));
+        let now = Arc::new(|| Micros(5));
+        let mut import = Import::new(seen, &config(SOURCE), now).unwrap();
+        let report = import.import(&path, &mut |_| true).unwrap();
+        assert_eq!((report.tally.rows, report.resumed_at.map(|m| m.rows)), (5_000, Some(4_000)));
+        assert!(records(&log, AQI_READINGS).values().all(|n| *n == 1));
+    }
+
+    #[test]
+    fn a_file_is_known_by_all_its_bytes_and_its_whole_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, log) = (file(directory.path(), ROWS), log());
+        import(&log).import(&path, &mut |_| true).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.len() > 128 << 10);
+        std::fs::write(&path, text.replace("8998,8998", "8998,1234")).unwrap();
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert_eq!((report.tally.rows, report.resumed_at), (9_000, None), "one late byte differs");
+
+        let grown = text.replace("8998,8998", "8998,4321") + "more,1\n";
+        std::fs::write(&path, grown).unwrap();
+        let report = import(&log).import(&path, &mut |_| true).unwrap();
+        assert_eq!((report.tally.rows, report.resumed_at), (9_001, None), "changed and grown");
+
+        let year = directory.path().join("2024");
+        std::fs::create_dir(&year).unwrap();
+        let other = file(&year, 10);
+        let detour = year.join("../a.csv");
+        for (path, rows) in [(&other, 10), (&path, 0), (&other, 0), (&detour, 0)] {
+            let report = import(&log).import(path, &mut |_| true).unwrap();
+            assert_eq!((report.tally.rows, report.already_imported), (rows, rows == 0));
+        }
+    }
+
+    /// What the values in a topic of readings are, each with its subject.
+    fn values(log: &MemoryLog) -> Vec<(String, f64)> {
+        let found = records(log, AQI_READINGS);
+        let values = found.iter().flat_map(|(bytes, times)| {
+            let event: Reading<'_> = wire::read(bytes, &wire::SchemaIds::default()).unwrap();
+            std::iter::repeat_n((event.origin.to_owned(), event.value), *times)
+        });
+        let mut values: Vec<_> = values.collect();
+        values.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        values
+    }
+
+    #[test]
+    fn a_row_that_the_file_ends_in_is_read_again_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.csv");
+        let at = |line: u64, value: f64| (format!("a.csv:{line}"), value);
+        for (rows_at_once, fault) in
+            [(BATCH_ROWS, None), (1, None), (1, Some(Fault::Abort)), (2, Some(Fault::LostRequest))]
+        {
+            let log = log();
+            let import = || import(&log).rows_at_once(rows_at_once);
+            let mut commits = 0;
+            log.fail_commits(move |_| {
+                commits += 1;
+                fault.filter(|_| commits == 2)
+            });
+            std::fs::write(&path, "s,v\nX,1\nX,12").unwrap();
+            let report = import().import(&path, &mut |_| true).unwrap();
+            assert_eq!(report.tally.rows, 2, "{rows_at_once} {fault:?}");
+            assert_eq!(values(&log), [at(2, 1.0), at(3, 12.0)], "{rows_at_once} {fault:?}");
+            let report = import().import(&path, &mut |_| true).unwrap();
+            assert!(report.already_imported);
+
+            let mut grown = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+            grown.write_all(b"34\nX,5\n").unwrap();
+            let report = import().import(&path, &mut |_| true).unwrap();
+            assert_eq!((report.tally.rows, report.resumed_at.map(|m| m.rows)), (2, Some(1)));
+            let wanted = [at(2, 1.0), at(3, 12.0), at(3, 1234.0), at(4, 5.0)];
+            assert_eq!(values(&log), wanted, "{rows_at_once} {fault:?}");
+        }
+    }
+
+    #[test]
+    fn so_is_a_json_line_and_a_quoted_row() {
+        let json = SOURCE.replace("csv", "json-lines");
+        let (one, half) = ("{\"s\":\"X\",\"v\":1}\n", "{\"s\":\"X\",\"v\":12");
+        for (source, begin, half, rest) in
+            [(json.as_str(), one, half, "34}\n"), (SOURCE, "s,v,n\nX,1,\n", "X,12,\"Y\nZ", "\"\n")]
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let (path, log) = (directory.path().join("a"), log());
+            let import = || Import::new(log.clone(), &config(source), Arc::new(|| Micros(5)));
+            std::fs::write(&path, format!("{begin}{half}")).unwrap();
+            import().unwrap().import(&path, &mut |_| true).unwrap();
+            std::fs::write(&path, format!("{begin}{half}{rest}")).unwrap();
+            let report = import().unwrap().import(&path, &mut |_| true).unwrap();
+            assert_eq!((report.tally.rows, report.tally.dead_letters), (1, 0), "{half}");
+        }
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Opens a file for import: unpacks gzip, counts what was read for progress, and takes a
-//! fingerprint, so that the same file is known again.
+//! fingerprint of all its bytes, so that the same file is known again and a changed one is not
+//! taken for it.
 
 use flate2::bufread::MultiGzDecoder;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tocsin_domain::Id;
 
-/// How much of a file's start its fingerprint covers.
-const FINGERPRINT_BYTES: u64 = 64 << 10;
 const BUFFER: usize = 128 << 10;
 
 /// An open file.
@@ -19,6 +18,8 @@ pub struct Input {
     pub content: Box<dyn BufRead + Send>,
     /// Its name without directories.
     pub name: String,
+    /// Its whole path, which is the same whichever way it was named.
+    pub path: PathBuf,
     /// Its size on disk, in bytes.
     pub size: u64,
     /// How many bytes on disk have been read.
@@ -31,6 +32,8 @@ impl Input {
     /// # Errors
     /// Those of the file system.
     pub fn open(path: &Path) -> io::Result<Input> {
+        // What cannot be resolved, such as a pipe, goes by the name that it was given.
+        let whole = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
         let file = fs::File::open(path)?;
         let size = file.metadata()?.len();
         let read = Arc::new(AtomicU64::new(0));
@@ -42,18 +45,29 @@ impl Input {
             false => Box::new(raw),
         };
         let name = path.file_name().unwrap_or(path.as_os_str());
-        Ok(Input { content, name: name.to_string_lossy().into_owned(), size, read })
+        Ok(Input { content, name: name.to_string_lossy().into_owned(), path: whole, size, read })
     }
 }
 
-/// The id of the first bytes on disk: 64 KiB, or `size` if that is less.
+/// The id of the first `size` bytes on disk, from their checksum and their number. Reads all of
+/// them, in constant memory.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn fingerprint(path: &Path, size: u64) -> io::Result<Id> {
-    let mut start = Vec::new();
-    fs::File::open(path)?.take(FINGERPRINT_BYTES.min(size)).read_to_end(&mut start)?;
-    Ok(Id::of("file", &[&start]))
+    let start = fs::File::open(path)?.take(size);
+    let mut input = BufReader::with_capacity(BUFFER, start);
+    let mut checksum = crc32fast::Hasher::new();
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.is_empty() {
+            break;
+        }
+        checksum.update(bytes);
+        let length = bytes.len();
+        input.consume(length);
+    }
+    Ok(Id::of("file", &[&checksum.finalize().to_be_bytes(), &size.to_be_bytes()]))
 }
 
 struct Counted {

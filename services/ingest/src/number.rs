@@ -83,7 +83,8 @@ impl Numbers {
     fn refuse(&self, text: &str) -> String {
         let mark = if self.comma { "comma" } else { "point" };
         format!(
-            "{text:?} is not a number; allowed: digits with a decimal {mark} and no thousands separators"
+            "{text:?} is not a number; \
+            allowed: digits with a decimal {mark} and no thousands separators"
         )
     }
 }

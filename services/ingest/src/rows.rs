@@ -1,6 +1,7 @@
 //! Raw rows out of a stream of bytes, with their line numbers, in constant memory. A row keeps its
 //! original bytes until the next one is asked for, so that a bad one can be handed on whole.
 
+use crate::source::{Item, Mark};
 use std::io::{self, BufRead, Read};
 
 /// The longest row, in bytes.
@@ -16,6 +17,7 @@ pub struct Rows<'a> {
     first_line: u64,
     lines: u64,
     bytes: u64,
+    open: bool,
 }
 
 /// What [`Rows::next`] found.
@@ -36,7 +38,7 @@ impl<'a> Rows<'a> {
     /// Rows of `input`, from its start.
     pub fn new(input: &'a mut dyn BufRead) -> Rows<'a> {
         let (again, row) = (Vec::new(), Vec::with_capacity(4096));
-        Rows { input, again, again_at: 0, row, first_line: 0, lines: 0, bytes: 0 }
+        Rows { input, again, again_at: 0, row, first_line: 0, lines: 0, bytes: 0, open: false }
     }
 
     /// Reads the next row. With a `delimiter`, line ends within quotes belong to the row.
@@ -58,6 +60,7 @@ impl<'a> Rows<'a> {
         } else if let Some(delimiter) = delimiter.filter(|_| self.row.contains(&b'"')) {
             found = self.close_quotes(delimiter)?;
         }
+        self.open |= found != Found::TooLong && self.row.last() != Some(&b'\n');
         if found != Found::TooLong {
             self.bytes += self.row.len() as u64;
         }
@@ -72,6 +75,20 @@ impl<'a> Rows<'a> {
     /// The line on which the row begins, counted from 1.
     pub fn line(&self) -> u64 {
         self.first_line
+    }
+
+    /// Tells that everything of the row has been handed over, as the last of `rows` in the file.
+    pub fn end(&self, rows: u64) -> Item<'static> {
+        match self.open {
+            true => Item::OpenEnd,
+            false => Item::RowEnd(Mark { rows, lines: self.lines, bytes: self.bytes }),
+        }
+    }
+
+    /// Whether the input has ended within this row, or within the quotes of one before: more input
+    /// might make another row of it.
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// How many lines and bytes were read, up to the end of the row.
@@ -104,7 +121,9 @@ impl<'a> Rows<'a> {
             if !quotes.inside {
                 return Ok(Found::Row);
             }
-            if self.read_line()? == 0 || self.row.len() > ROW_CAP {
+            let ended = self.read_line()? == 0;
+            if ended || self.row.len() > ROW_CAP {
+                self.open |= ended;
                 let mut again = self.row.split_off(first_length);
                 again.extend_from_slice(&self.again[self.again_at..]);
                 (self.again, self.again_at) = (again, 0);
@@ -141,6 +160,7 @@ impl<'a> Rows<'a> {
             let read = Read::take(&mut *self.input, room).read_until(b'\n', &mut rest)?;
             self.bytes += read as u64;
             if read == 0 {
+                self.open = true;
                 break;
             }
         }
@@ -212,6 +232,29 @@ mod tests {
         text.resize(2 * ROW_CAP, b'\n');
         let found = read(&text);
         assert_eq!((found[0], found.len()), ((Found::OpenQuote, 1, 2), 2 * ROW_CAP - 1));
+    }
+
+    #[test]
+    fn rows_that_more_input_might_change_are_open() {
+        let long = "x".repeat(2 * ROW_CAP);
+        let late = format!("a,\"b\n{}", "c\n".repeat(ROW_CAP));
+        for (text, wanted) in [
+            ("a\nb\n", [false, false]),
+            ("a\nb", [false, true]),
+            ("a\n\"b\nc\"", [false, true]),
+            ("a\n\"b\nc\"\n", [false, false]),
+            ("a,\"b\nc\n", [true, true]),
+            (&format!("a\n{long}"), [false, true]),
+            (&format!("{long}\nb\n"), [false, false]),
+            (&late, [false, false]),
+        ] {
+            let mut input = text.as_bytes();
+            let mut rows = Rows::new(&mut input);
+            for open in wanted {
+                rows.next(Some(b',')).unwrap();
+                assert_eq!(rows.is_open(), open, "{:?}", &text[..text.len().min(20)]);
+            }
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct File<'a> {
     pub now: &'a dyn Fn() -> Micros,
 }
 
-/// How far a file has been read: up to the end of a row.
+/// How far a file has been read: up to the line end of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Rows handed over, of every kind.
@@ -55,6 +55,10 @@ pub enum Item<'a> {
     Skipped(Skipped),
     /// Everything of the row has been handed over.
     RowEnd(Mark),
+    /// Everything of a row has been handed over, but the file ends before the row does: no line
+    /// end, or an open quote. The mark stays before it, and it is read again, whole, when the file
+    /// has grown. Its line is the same then, and so is the id of an event that is made from it.
+    OpenEnd,
 }
 
 /// Why nothing comes of a row.
@@ -131,9 +135,21 @@ pub enum IngestError {
     Log(#[from] tocsin_stream::LogError),
     /// A transaction could not be committed, however often it was tried.
     #[error(
-        "cannot commit what was imported: {0}; what is committed stays, run the import again to go on"
+        "cannot commit what was imported: {0}; \
+        what is committed stays, run the import again to go on"
     )]
     Commit(String),
+    /// The log takes nothing more from this import.
+    #[error(
+        "source `{name}`: another import of it runs, or the log has shut this one out: {reason}; \
+        what is committed stays, run the import again when the other one has ended"
+    )]
+    Fenced {
+        /// The source.
+        name: String,
+        /// What the log says.
+        reason: String,
+    },
     /// The caller asked to stop.
     #[error("stopped; run the import again to go on")]
     Stopped,

@@ -1,8 +1,8 @@
 //! What people ask for, as facts: conditions, subscribers and watches in their compacted topics.
 //! `tocsin.toml` declares some, `tocsin watch` adds others.
 
-use anyhow::Context;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tocsin_domain::condition::Condition;
 use tocsin_domain::subscriber::Subscriber;
 use tocsin_domain::watch::Watch;
@@ -75,6 +75,9 @@ pub fn declare(
     changes.commit(log, "config-0")
 }
 
+/// How often facts are offered to the log.
+const TRIES: u32 = 6;
+
 /// Facts to be published together.
 pub struct Changes {
     transaction: Transaction,
@@ -138,13 +141,27 @@ impl Changes {
     }
 
     /// Publishes them, if there are any.
+    ///
+    /// # Errors
+    /// If the log does not take them, however often they are offered.
     pub fn commit(mut self, log: &dyn Log, worker: &str) -> anyhow::Result<()> {
         if self.transaction.is_empty() {
             return Ok(());
         }
         self.transaction.time = now();
         let spec = WorkerSpec { id: worker.to_owned(), ..WorkerSpec::default() };
-        log.worker(&spec)?.commit(&mut self.transaction).context("cannot publish the watches")
+        let mut last = None;
+        for attempt in 0..TRIES {
+            // A new worker each time: another command may have taken this one's place. What an
+            // unknown outcome publishes twice is the same fact of the same key.
+            match log.worker(&spec)?.commit(&mut self.transaction) {
+                Ok(()) => return Ok(()),
+                Err(error) => last = Some(error),
+            }
+            std::thread::sleep(Duration::from_millis(20 << attempt));
+        }
+        let error = last.map_or_else(String::new, |error| error.to_string());
+        Err(anyhow::anyhow!("cannot publish what was asked for: {error}; try again"))
     }
 }
 

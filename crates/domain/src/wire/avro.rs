@@ -5,6 +5,7 @@ use super::WireError;
 use crate::decimal::MONEY_SCALE;
 use crate::{Currency, Id, Micros, Money};
 use rust_decimal::Decimal;
+use std::fmt;
 
 /// The longest body of most facts, in bytes.
 pub const MAX_BODY: usize = 1 << 20;
@@ -14,78 +15,82 @@ pub const MAX_ITEMS: usize = 10_000;
 /// A body and how far it has been read.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    body: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    /// How many bytes the body has.
+    len: usize,
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the start of `body`; an error of class `limit` if it has more than `max` bytes.
     pub fn new(body: &'a [u8], max: usize) -> Result<Self, WireError> {
-        if body.len() > max {
-            let found = body.len();
-            return Err(limit(format!("the body has {found} bytes, at most {max} are read")));
+        let len = body.len();
+        if len > max {
+            return Err(limit(format!("the body has {len} bytes, at most {max} are read")));
         }
-        Ok(Self { body, at: 0 })
+        Ok(Self { rest: body, len })
     }
 
     /// Fails if bytes are left over.
     pub fn finish(self) -> Result<(), WireError> {
-        match self.left() {
+        match self.rest.len() {
             0 => Ok(()),
-            left => Err(decode(format!("{left} bytes are left over after byte {}", self.at))),
+            left => Err(decode(format!("{left} bytes are left over after byte {}", self.at()))),
         }
     }
 
-    fn left(&self) -> usize {
-        self.body.len() - self.at
+    /// How many bytes have been read.
+    fn at(&self) -> usize {
+        self.len - self.rest.len()
     }
 
+    #[inline(always)]
     fn take(&mut self, len: usize, what: &str) -> Result<&'a [u8], WireError> {
-        if len > self.left() {
-            return Err(self.short(len, what));
-        }
-        let taken = &self.body[self.at..self.at + len];
-        self.at += len;
-        Ok(taken)
+        self.rest.split_off(..len).ok_or_else(|| self.short(len, what))
     }
 
     #[cold]
     fn short(&self, len: usize, what: &str) -> WireError {
-        let (at, left) = (self.at, self.left());
+        let (at, left) = (self.at(), self.rest.len());
         decode(format!("{what} at byte {at} needs {len} bytes, {left} are left"))
     }
 
     /// A `long`: zig-zag, seven bits a byte, at most ten bytes.
-    #[inline]
+    #[inline(always)]
     pub fn long(&mut self) -> Result<i64, WireError> {
-        // Most lengths and choices are one byte.
-        if let Some(byte) = self.body.get(self.at).filter(|byte| **byte < 0x80) {
-            self.at += 1;
-            return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        match *self.rest {
+            // Most lengths and choices are one byte.
+            [byte @ ..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1))
+            }
+            _ => self.longer(),
         }
+    }
+
+    fn longer(&mut self) -> Result<i64, WireError> {
         let mut value = 0u64;
-        for (i, byte) in self.body[self.at..].iter().take(10).enumerate() {
+        for (i, byte) in self.rest.iter().take(10).enumerate() {
             if i == 9 && *byte > 1 {
                 break;
             }
             value |= u64::from(byte & 0x7f) << (7 * i);
             if *byte < 0x80 {
-                self.at += i + 1;
+                self.rest = &self.rest[i + 1..];
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
         }
-        Err(decode(format!("the number at byte {} does not end or exceeds 64 bits", self.at)))
+        Err(decode(format!("the number at byte {} does not end or exceeds 64 bits", self.at())))
     }
 
     /// An `int`; fails outside 32 bits.
     pub fn int(&mut self) -> Result<i32, WireError> {
-        let at = self.at;
+        let at = self.at();
         self.long()?.try_into().map_err(|_| decode(format!("the int at byte {at} exceeds 32 bits")))
     }
 
     /// A count such as an offset: a `long` that may not be negative.
     pub fn count<N: TryFrom<i64>>(&mut self) -> Result<N, WireError> {
-        let at = self.at;
+        let at = self.at();
         let found = self.long()?;
         N::try_from(found).map_err(|_| {
             decode(format!("the count at byte {at} is {found}, which is out of range"))
@@ -99,7 +104,7 @@ impl<'a> Reader<'a> {
             [1] => Ok(true),
             found => Err(decode(format!(
                 "the boolean at byte {} is {found:?}, only 0 and 1 are allowed",
-                self.at - 1
+                self.at() - 1
             ))),
         }
     }
@@ -110,26 +115,27 @@ impl<'a> Reader<'a> {
         if value.is_finite() {
             return Ok(value);
         }
-        Err(decode(format!("the double at byte {} is {value}, it must be finite", self.at - 8)))
+        Err(decode(format!("the double at byte {} is {value}, it must be finite", self.at() - 8)))
     }
 
     /// `fixed(N)`.
-    #[inline]
+    #[inline(always)]
     pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N, "the fixed value")?);
-        Ok(out)
+        let Some((taken, rest)) = self.rest.split_first_chunk() else {
+            return Err(self.short(N, "the fixed value"));
+        };
+        self.rest = rest;
+        Ok(*taken)
     }
 
     /// `bytes`, borrowed.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&mut self) -> Result<&'a [u8], WireError> {
-        let at = self.at;
-        let len = self.long()?;
-        match usize::try_from(len) {
+        match usize::try_from(self.long()?) {
             Ok(len) => self.take(len, "the text or the bytes"),
             Err(_) => {
-                Err(decode(format!("the length at byte {at} is {len}, it may not be negative")))
+                let at = self.at();
+                Err(decode(format!("the length before byte {at} is negative, it may not be")))
             }
         }
     }
@@ -138,9 +144,22 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn str(&mut self) -> Result<&'a str, WireError> {
         let bytes = self.bytes()?;
-        std::str::from_utf8(bytes).map_err(|error| {
-            decode(format!("the text before byte {} is not UTF-8: {error}", self.at))
-        })
+        std::str::from_utf8(bytes).map_err(|error| self.no_text(error))
+    }
+
+    /// A `string`, checked and borrowed, and not yet made a `str`; fails unless it is UTF-8.
+    #[inline(always)]
+    pub fn text(&mut self) -> Result<Text<'a>, WireError> {
+        let bytes = self.bytes()?;
+        if !is_ascii(bytes) {
+            std::str::from_utf8(bytes).map_err(|error| self.no_text(error))?;
+        }
+        Ok(Text(bytes))
+    }
+
+    #[cold]
+    fn no_text(&self, error: std::str::Utf8Error) -> WireError {
+        decode(format!("the text before byte {} is not UTF-8: {error}", self.at()))
     }
 
     /// A `string`, owned.
@@ -160,7 +179,7 @@ impl<'a> Reader<'a> {
 
     /// The number of an enum's symbol or a union's branch, below `count`.
     pub fn index(&mut self, count: usize) -> Result<usize, WireError> {
-        let at = self.at;
+        let at = self.at();
         let found = self.long()?;
         usize::try_from(found).ok().filter(|i| *i < count).ok_or_else(|| {
             decode(format!("the choice at byte {at} is {found}, it must be 0 to {}", count - 1))
@@ -195,10 +214,10 @@ impl<'a> Reader<'a> {
             for _ in 0..count {
                 out.push(item(self)?);
             }
-            if end.is_some_and(|end| end != self.at) {
+            if end.is_some_and(|end| end != self.at()) {
                 return Err(decode(format!(
                     "the block before byte {} misstates its size",
-                    self.at
+                    self.at()
                 )));
             }
         }
@@ -207,16 +226,16 @@ impl<'a> Reader<'a> {
 
     /// How many items the next block holds and, if it says so, where it ends; `None` at the end.
     fn block(&mut self, before: usize) -> Result<Option<(usize, Option<usize>)>, WireError> {
-        let at = self.at;
+        let at = self.at();
         let found = self.long()?;
         if found == 0 {
             return Ok(None);
         }
         let size = if found < 0 { Some(self.count::<usize>()?) } else { None };
         let count = usize::try_from(found.unsigned_abs()).unwrap_or(usize::MAX);
-        let room = size.unwrap_or(usize::MAX).min(self.left());
-        if count > room || size.is_some_and(|size| size > self.left()) {
-            let left = self.left();
+        let room = size.unwrap_or(usize::MAX).min(self.rest.len());
+        if count > room || size.is_some_and(|size| size > self.rest.len()) {
+            let left = self.rest.len();
             return Err(decode(format!(
                 "the block at byte {at} claims {count} items, {left} bytes are left"
             )));
@@ -224,7 +243,7 @@ impl<'a> Reader<'a> {
         if before + count > MAX_ITEMS {
             return Err(limit(format!("the list at byte {at} has more than {MAX_ITEMS} items")));
         }
-        Ok(Some((count, size.map(|size| self.at + size))))
+        Ok(Some((count, size.map(|size| self.at() + size))))
     }
 
     /// Money: a decimal with [`MONEY_SCALE`] digits after the point, then its currency.
@@ -233,7 +252,7 @@ impl<'a> Reader<'a> {
         let amount = unscaled(bytes)
             .and_then(|value| Decimal::try_from_i128_with_scale(value, MONEY_SCALE).ok())
             .ok_or_else(|| {
-                let (found, at) = (bytes.len(), self.at);
+                let (found, at) = (bytes.len(), self.at());
                 decode(format!(
                     "the {found} bytes of an amount before byte {at} do not fit 96 bits"
                 ))
@@ -243,6 +262,51 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| decode(format!("{code:?} is not an ISO 4217 code such as GBP")))?;
         Ok(Money { amount, currency })
     }
+}
+
+/// Text that was read and is UTF-8. Who looks at millions of facts shows few of them, and only what
+/// is shown is made a `str`: without `unsafe` that costs a second look at every byte.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Text<'a>(&'a [u8]);
+
+impl<'a> Text<'a> {
+    /// Its bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// As text.
+    pub fn as_str(self) -> &'a str {
+        std::str::from_utf8(self.0).unwrap_or_default()
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Text(text.as_bytes())
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+/// Most texts are short, so words that overlap beat a loop over bytes.
+#[inline(always)]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    let bits = match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(last), ..) => {
+            bytes.as_chunks().0.iter().fold(word(last), |bits, chunk| bits | word(chunk))
+        }
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_ne_bytes(*first) | u32::from_ne_bytes(*last))
+        }
+        _ => bytes.iter().fold(0, |bits, byte| bits | u64::from(*byte)),
+    };
+    bits & 0x8080_8080_8080_8080 == 0
 }
 
 /// Big-endian two's complement of one to sixteen bytes.
@@ -322,6 +386,24 @@ mod tests {
         assert!(reader(&[0x80, 0x80, 0x80, 0x80, 0x10]).int().is_err());
         assert!(reader(&[0]).money().is_err(), "an amount of no bytes");
         assert!(reader(&[2, 1, 6, b'g', b'b', b'p']).money().is_err());
+    }
+
+    #[test]
+    fn texts_of_every_length_are_checked() {
+        for length in 0..40 {
+            let mut body = vec![2 * length as u8];
+            body.resize(length + 1, b'x');
+            assert_eq!(reader(&body).text().unwrap().as_str().len(), length);
+            for at in 1..=length {
+                let mut bad = body.clone();
+                bad[at] = 0xff;
+                assert_eq!(reader(&bad).text().unwrap_err(), reader(&bad).str().unwrap_err());
+            }
+            if length >= 2 {
+                body[length - 1..].copy_from_slice("ö".as_bytes());
+                assert!(reader(&body).text().unwrap().as_str().ends_with('ö'));
+            }
+        }
     }
 
     #[test]

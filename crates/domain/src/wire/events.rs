@@ -1,9 +1,10 @@
 //! The codecs of the events. They borrow, and nothing here allocates but the lists of a listing and
 //! of a data set's row.
 
-use super::avro::Reader;
-use super::{Fact, Fingerprint, WireError, put};
+use super::avro::{Reader, Text};
+use super::{Fact, Fingerprint, WireError, put, whole};
 use crate::event::{DatasetRow, DatasetRowKind, Listing, OrderRow, Reading, Swipe};
+use crate::{Id, Micros};
 
 impl<'a> Fact<'a> for Reading<'a> {
     const NAME: &'static str = "tocsin.Reading";
@@ -26,20 +27,68 @@ impl<'a> Fact<'a> for Reading<'a> {
     }
 
     fn take(r: &mut Reader<'a>) -> Result<Self, WireError> {
+        RawReading::take(r).map(|raw| raw.reading())
+    }
+}
+
+/// A reading whose texts are checked and not yet `str`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "each field is the reading's of that name")]
+pub struct RawReading<'a> {
+    pub id: Id,
+    pub tenant: Text<'a>,
+    pub subject: Text<'a>,
+    pub measure: Text<'a>,
+    pub value: f64,
+    pub unit: Text<'a>,
+    pub averaging: Text<'a>,
+    pub place: Text<'a>,
+    pub event_time: Micros,
+    pub arrival_time: Micros,
+    pub source: Text<'a>,
+    pub origin: Text<'a>,
+}
+
+impl<'a> RawReading<'a> {
+    /// Reads the body of a reading; fails on whatever [`Reading`] fails on.
+    pub fn decode(body: &'a [u8]) -> Result<Self, WireError> {
+        whole(body, Reading::MAX_BODY, Reading::NAME, Self::take)
+    }
+
+    #[inline(always)]
+    fn take(r: &mut Reader<'a>) -> Result<Self, WireError> {
         Ok(Self {
             id: r.id()?,
-            tenant: r.str()?,
-            subject: r.str()?,
-            measure: r.str()?,
+            tenant: r.text()?,
+            subject: r.text()?,
+            measure: r.text()?,
             value: r.double()?,
-            unit: r.str()?,
-            averaging: r.str()?,
-            place: r.str()?,
+            unit: r.text()?,
+            averaging: r.text()?,
+            place: r.text()?,
             event_time: r.micros()?,
             arrival_time: r.micros()?,
-            source: r.str()?,
-            origin: r.str()?,
+            source: r.text()?,
+            origin: r.text()?,
         })
+    }
+
+    /// The reading.
+    pub fn reading(&self) -> Reading<'a> {
+        Reading {
+            id: self.id,
+            tenant: self.tenant.as_str(),
+            subject: self.subject.as_str(),
+            measure: self.measure.as_str(),
+            value: self.value,
+            unit: self.unit.as_str(),
+            averaging: self.averaging.as_str(),
+            place: self.place.as_str(),
+            event_time: self.event_time,
+            arrival_time: self.arrival_time,
+            source: self.source.as_str(),
+            origin: self.origin.as_str(),
+        }
     }
 }
 

@@ -47,7 +47,8 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
     let text = Cow::<str>::deserialize(from)?;
     parse(&text).ok_or_else(|| {
         serde::de::Error::custom(format!(
-            "{text:?} is not a duration; allowed: a number and us, ms, s, m, h, d or w, such as \"90s\", \"1h 30m\", or ISO 8601 such as \"PT6H\""
+            "{text:?} is not a duration; allowed: a number and us, ms, s, m, h, d or w, \
+            such as \"90s\", \"1h 30m\", or ISO 8601 such as \"PT6H\""
         ))
     })
 }

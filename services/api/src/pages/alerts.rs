@@ -9,6 +9,7 @@ use askama::Template;
 use axum::response::Response;
 use tocsin_domain::Micros;
 use tocsin_domain::alert::Alert;
+use tocsin_domain::event::shown_measure;
 use tocsin_project::tables::ALERTS_BY_DAY;
 use tocsin_store::{Row, TableSpec};
 
@@ -47,7 +48,7 @@ pub(super) fn line(table: &TableSpec, row: &Row) -> AlertLine {
     AlertLine {
         shown: if place.is_empty() { text("subject") } else { place }.to_owned(),
         condition: text("condition_name").to_owned(),
-        measure: text("measure").to_owned(),
+        measure: shown_measure(text("measure")).to_owned(),
         state: text("state").to_owned(),
         chip: chip(text("value"), text("unit"), text("band")),
         at: when(table.get(row, "event_time").time().unwrap_or(Micros(0))),

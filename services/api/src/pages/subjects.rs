@@ -11,6 +11,7 @@ use askama::Template;
 use axum::response::Response;
 use tocsin_domain::Micros;
 use tocsin_domain::aqi::us_epa;
+use tocsin_domain::event::shown_measure;
 use tocsin_project::tables::{ALERTS_BY_SUBJECT, READINGS_BY_DAY, READINGS_LATEST, SUBJECTS};
 use tocsin_store::{Query, Row, TableSpec};
 
@@ -48,17 +49,17 @@ pub(crate) fn subjects(app: &App, ask: &Ask) -> Result<Response, Fault> {
     html(&Subjects { entries: rows.iter().map(|row| latest(&SUBJECTS, row, "")).collect(), next })
 }
 
-fn latest(table: &TableSpec, row: &Row, shown_measure: &str) -> Latest {
+fn latest(table: &TableSpec, row: &Row, current: &str) -> Latest {
     let text = |column| table.get(row, column).text();
     let (subject, measure, place) = (text("subject"), text("measure"), text("place"));
     let band = index(measure, text("averaging"), text("unit"), text("value"));
     Latest {
         shown: if place.is_empty() { subject } else { place }.to_owned(),
-        measure: measure.to_owned(),
+        measure: shown_measure(measure).to_owned(),
         chip: chip(text("value"), text("unit"), band.map_or("", |(_, name)| name)),
         at: when(table.get(row, "event_time").time().unwrap_or(Micros(0))),
         open: link(&["subjects", subject]) + "?measure=" + &encoded(measure),
-        current: measure == shown_measure,
+        current: measure == current,
     }
 }
 
@@ -115,7 +116,7 @@ pub(crate) fn subject(app: &App, ask: &Ask) -> Result<Response, Fault> {
     html(&SubjectPage {
         subject: subject.to_owned(),
         shown: if place.is_empty() { subject } else { place }.to_owned(),
-        measure: measure.to_owned(),
+        measure: shown_measure(measure).to_owned(),
         measures: rows.iter().map(|row| latest(&READINGS_LATEST, row, measure)).collect(),
         days,
         spans: SPANS,

@@ -86,6 +86,11 @@ impl Detector for Config {
         ring.push(value, self.window, Head { up: flagged, began, ..head });
         Ok(())
     }
+
+    fn reads(&self, memory: &[u8]) -> bool {
+        let ring = |values: usize| values.is_multiple_of(8) && values / 8 <= self.window;
+        memory.is_empty() || memory.len().checked_sub(HEAD).is_some_and(ring)
+    }
 }
 
 /// What a finding is about.

@@ -93,6 +93,13 @@ impl Detector for Rule {
         Ok(())
     }
 
+    fn reads(&self, memory: &[u8]) -> bool {
+        let mut rest = memory;
+        let level = memory.is_empty() || Level::read(&mut rest).is_some();
+        let open = rest.is_empty() || (self.mean.is_some() && Open::read(&mut rest).is_some());
+        level && open && rest.is_empty()
+    }
+
     fn due(&self, memory: &[u8]) -> Micros {
         match self.mean {
             Some(_) => read(memory).1.map_or(Micros::MAX, |open| open.window.end),

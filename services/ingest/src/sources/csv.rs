@@ -102,8 +102,7 @@ impl Source for Csv {
                 }
             }
             done += 1;
-            let (lines, bytes) = rows.position();
-            sink(Item::RowEnd(Mark { rows: done, lines, bytes }))?;
+            sink(rows.end(done))?;
         }
     }
 }
@@ -161,7 +160,11 @@ impl Csv {
             let span = all.get(*column).copied().ok_or_else(|| {
                 let (has, name) = (all.len(), &layout.columns[*column]);
                 let wanted = layout.columns.len();
-                Fault::new("csv", format!("the row has {has} fields and none in column `{name}`; the header has {wanted}"))
+                let reason = format!(
+                    "the row has {has} fields and none in column `{name}`; \
+                    the header has {wanted}"
+                );
+                Fault::new("csv", reason)
             })?;
             scratch.spans.push(span);
         }
@@ -186,7 +189,8 @@ impl Csv {
             Err(e) => {
                 let at = e.valid_up_to() + 1;
                 let reason = format!(
-                    "byte {at} of the row is not UTF-8; if the file is Latin-1, say encoding = \"latin-1\""
+                    "byte {at} of the row is not UTF-8; \
+                    if the file is Latin-1, say encoding = \"latin-1\""
                 );
                 Err(Fault::new("csv", reason))
             }
@@ -240,7 +244,8 @@ fn check_shape(layout: &Layout, text: &str, all: &[(usize, usize)]) -> Result<()
     if filled.count() > 0 {
         let (has, wanted) = (all.len(), layout.columns.len());
         let reason = format!(
-            "the row has {has} fields and the header {wanted}; is a delimiter in a field without quotes?"
+            "the row has {has} fields and the header {wanted}; \
+            is a delimiter in a field without quotes?"
         );
         return Err(Fault::new("csv", reason));
     }
@@ -334,10 +339,13 @@ mod tests {
         let found = collect(EPA_SOURCE, "epa.csv", EPA.as_bytes()).unwrap();
         let wanted = [
             "aqi default/Alabama/Baldwin/aqi 48 AQI-US 2020-01-01T00:00:00Z epa.csv:2",
-            "dead time epa.csv:3 \"2020-01-32\" is not a time; allowed: an ISO date or date-time; give time_format if it is another form",
+            "dead time epa.csv:3 \"2020-01-32\" is not a time; allowed: an ISO date or date-time; \
+             give time_format if it is another form",
             "NoValue",
-            "dead value epa.csv:6 aqi \"x\" is not a number; allowed: digits with a decimal point and no thousands separators",
-            "dead csv epa.csv:7 the row has 1 fields and none in column `county Name`; the header has 5",
+            "dead value epa.csv:6 aqi \"x\" is not a number; allowed: digits with a decimal point \
+             and no thousands separators",
+            "dead csv epa.csv:7 the row has 1 fields and none in column `county Name`; \
+             the header has 5",
         ];
         let found: Vec<_> = found.into_iter().filter(|l| !l.contains("epa.csv:5")).collect();
         assert_eq!(found, wanted);
@@ -360,7 +368,8 @@ mod tests {
         let wanted = [
             "order default/85123A 6 x 2.55 GBP WHITE, HANGING \"HEART\" r.csv:2",
             "Filtered",
-            "dead csv r.csv:4 the row has 7 fields and the header 6; is a delimiter in a field without quotes?",
+            "dead csv r.csv:4 the row has 7 fields and the header 6; \
+             is a delimiter in a field without quotes?",
         ];
         assert_eq!(collect(RETAIL_SOURCE, "r.csv", RETAIL.as_bytes()).unwrap(), wanted);
     }
@@ -388,7 +397,8 @@ mod tests {
         assert_eq!(found[2], "Blank");
 
         let source = format!(
-            "name = \"a\"\n{base}encoding = \"latin-1\"\nheader = false\ncolumns = [\"s\", \"v\"]\ndelimiter = \"|\"\nskip_lines = 1\n"
+            "name = \"a\"\n{base}encoding = \"latin-1\"\nheader = false\n\
+             columns = [\"s\", \"v\"]\ndelimiter = \"|\"\nskip_lines = 1\n"
         );
         let found = collect(&source, "a.csv", b"skipped\nM\xfcnchen|2\n").unwrap();
         assert!(found[0].starts_with("m default/München/m 2"), "{found:?}");

@@ -77,8 +77,7 @@ impl JsonLines {
                 },
             }
             done += 1;
-            let (lines, bytes) = rows.position();
-            sink(Item::RowEnd(Mark { rows: done, lines, bytes }))?;
+            sink(rows.end(done))?;
         }
     }
 
@@ -88,7 +87,8 @@ impl JsonLines {
         read.map_err(|e| self.refuse(file.name, e.to_string()))?;
         if bytes.len() as u64 > DOCUMENT_CAP {
             let reason = format!(
-                "it is one JSON value of more than {DOCUMENT_CAP} bytes; write one object a line instead"
+                "it is one JSON value of more than {DOCUMENT_CAP} bytes; \
+                write one object a line instead"
             );
             return Err(self.refuse(file.name, reason));
         }
@@ -199,7 +199,10 @@ mod tests {
         time = "{at}"
     "#;
 
-    const ITEM: &str = r#"{"id":"v1","title":"T","price":{"value":"0.75","currency":"USD"},"sold":null,"sellers":[{"name":"s"}],"at":"2023-03-07T12:04:38.000Z"}"#;
+    const ITEM: &str = concat!(
+        r#"{"id":"v1","title":"T","price":{"value":"0.75","currency":"USD"},"sold":null,"#,
+        r#""sellers":[{"name":"s"}],"at":"2023-03-07T12:04:38.000Z"}"#
+    );
 
     #[test]
     fn lines_arrays_and_answers_give_the_same_listings() {

@@ -22,7 +22,7 @@ pub(crate) fn collect(text: &str, name: &str, bytes: &[u8]) -> Result<Vec<String
     let file =
         File { content: &mut input, name, from: Mark::default(), now: &|| Micros(1_000_000) };
     source.read(file, &mut |item| {
-        if !matches!(item, Item::RowEnd(_)) {
+        if !matches!(item, Item::RowEnd(_) | Item::OpenEnd) {
             found.push(line(&item));
         }
         Ok(())
@@ -39,7 +39,7 @@ fn line(item: &Item<'_>) -> String {
     match item {
         Item::DeadLetter(d) => format!("dead {} {} {}", d.class, d.origin, d.reason),
         Item::Skipped(why) => format!("{why:?}"),
-        Item::RowEnd(_) => String::new(),
+        Item::RowEnd(_) | Item::OpenEnd => String::new(),
         Item::Event(event) => match event {
             Event::Reading(Reading { measure, value, unit, event_time, origin, .. }) => {
                 format!("{measure} {} {value} {unit} {event_time} {origin}", key(event))

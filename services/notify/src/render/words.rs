@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tocsin_domain::Micros;
 use tocsin_domain::alert::{Alert, AlertState};
+use tocsin_domain::event::{AIR, shown_measure};
 
 /// What the alert is about, in the fewest words; the subject of a mail.
 pub(super) fn headline(alert: &Alert) -> String {
@@ -101,24 +102,12 @@ fn expected(alert: &Alert) -> String {
     }
 }
 
-/// Measures of air as people write them.
-const AIR: [(&str, &str); 7] = [
-    ("pm25", "PM2.5"),
-    ("pm10", "PM10"),
-    ("o3", "O3"),
-    ("no2", "NO2"),
-    ("so2", "SO2"),
-    ("co", "CO"),
-    ("aqi", "AQI"),
-];
-
 fn is_air(measure: &str) -> bool {
     AIR.iter().any(|(known, _)| *known == measure)
 }
 
 fn measure(measure: &str) -> String {
-    let known = AIR.iter().find(|(name, _)| *name == measure);
-    known.map_or_else(|| one_line(measure), |(_, shown)| (*shown).to_owned())
+    one_line(shown_measure(measure))
 }
 
 fn local(time: Micros, time_zone: &str) -> String {

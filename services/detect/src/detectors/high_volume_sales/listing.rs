@@ -59,6 +59,10 @@ impl Detector for Listings {
         findings.push(finding);
         Ok(())
     }
+
+    fn reads(&self, memory: &[u8]) -> bool {
+        matches!(memory.len(), 0 | 8)
+    }
 }
 
 impl Listings {

@@ -74,6 +74,10 @@ impl Detector for Windows {
         Ok(())
     }
 
+    fn reads(&self, memory: &[u8]) -> bool {
+        memory.is_empty() || Open::read(memory).is_some()
+    }
+
     fn due(&self, memory: &[u8]) -> Micros {
         let mut rest = memory.get(8..).unwrap_or_default();
         take_micros(&mut rest).unwrap_or(Micros::MAX)
