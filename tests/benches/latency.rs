@@ -51,10 +51,11 @@ fn main() {
         reading_key(&mut key, "default", &subject, "pm25");
         let value = if alarming { 200.0 } else { 50.0 };
         let out = transaction.to(topic, &key);
-        out.push_with(&key, |out| reading(&subject, value, event, facts::now(), out));
+        out.push_with(&key, |out| reading(&subject, value, event, out));
         if alarming {
             appended.insert(subject, Instant::now());
         }
+        transaction.time = facts::now();
         worker.commit(&mut transaction).unwrap();
     }
     assert!(server.wait_for(appended.len(), Duration::from_secs(30)), "mails are missing");

@@ -367,3 +367,23 @@ fn two_processes_append_to_one_file() {
         assert_eq!(whole_transactions(&*log, name), 500);
     }
 }
+
+#[test]
+fn retention_waits_for_the_slowest_group() {
+    let (_dir, log, mut worker) = log_with(Retention::Keep(Keep::For(HOUR)));
+    for value in ["1", "2", "3"] {
+        put(&mut *worker, BEGIN, &[("a", Some(value))]);
+    }
+    let spec = WorkerSpec { id: "r".into(), group: "readers".into(), inputs: vec!["t".into()] };
+    let mut reader = log.worker(&spec).unwrap();
+    let mut progress = Transaction::default();
+    progress.progress.insert(at("t", 0), 1);
+    reader.commit(&mut progress).unwrap();
+    let later = BEGIN.plus(HOUR * 2);
+    log.clean(later).unwrap();
+    assert_eq!(log.span(&at("t", 0)).unwrap(), Span { start: 1, end: 3 });
+    progress.progress.insert(at("t", 0), 3);
+    reader.commit(&mut progress).unwrap();
+    log.clean(later).unwrap();
+    assert_eq!(log.span(&at("t", 0)).unwrap(), Span { start: 3, end: 3 });
+}

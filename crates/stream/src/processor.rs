@@ -9,7 +9,7 @@ use crate::effects::{Effects, Tally};
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
 use crate::partition::Partition;
 use crate::record::Batch;
-use crate::state::{Clock, State, Store};
+use crate::state::{Clock, Store};
 use crate::step::{Ring, Step};
 use crate::table::Tables;
 use crate::topology::Topology;
@@ -395,20 +395,4 @@ fn spec(topology: &Topology, slot: u32) -> WorkerSpec {
         group: topology.service.to_owned(),
         inputs: topology.inputs.iter().map(|topic| (*topic).into()).collect(),
     }
-}
-
-/// How state is compared between two runs: the same state has the same number.
-pub fn state_hash<S: State>(store: &Store<S>) -> u32 {
-    let mut entries: Vec<(&[u8], &S)> = store.committed().collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), Vec::new());
-    for (key, state) in entries {
-        bytes.clear();
-        state.encode(&mut bytes);
-        for part in [key, &bytes] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-    }
-    hasher.finalize()
 }

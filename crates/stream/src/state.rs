@@ -3,8 +3,9 @@
 
 use crate::chunk::ChunkBuilder;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use tocsin_domain::Micros;
 
 /// What is kept for one key.
@@ -49,7 +50,9 @@ pub enum Clock {
 /// The state of one partition.
 #[derive(Debug, Default)]
 pub struct Store<S> {
-    index: HashMap<Box<[u8]>, u32, RandomState>,
+    /// The slots by their keys, which stand in them once.
+    index: HashTable<u32>,
+    hasher: RandomState,
     slots: Vec<Slot<S>>,
     free: Vec<u32>,
     dirty: Vec<u32>,
@@ -76,15 +79,15 @@ impl<S: State> Store<S> {
 
     /// The state of a key as the open transaction sees it.
     pub fn get(&self, key: &[u8]) -> Option<&S> {
-        let slot = &self.slots[*self.index.get(key)? as usize];
+        let slot = &self.slots[self.find(key)? as usize];
         if slot.dirty { slot.pending.as_ref() } else { slot.committed.as_ref() }
     }
 
     /// The state of a key, to be changed in the open transaction; a new key begins with the
     /// default.
     pub fn change(&mut self, key: &[u8]) -> &mut S {
-        let at = match self.index.get(key) {
-            Some(at) => *at,
+        let at = match self.find(key) {
+            Some(at) => at,
             None => self.insert(key),
         };
         let slot = &mut self.slots[at as usize];
@@ -98,6 +101,11 @@ impl<S: State> Store<S> {
             }
         }
         slot.pending.get_or_insert_default()
+    }
+
+    fn find(&self, key: &[u8]) -> Option<u32> {
+        let is_it = |at: &u32| *self.slots[*at as usize].key == *key;
+        self.index.find(self.hasher.hash_one(key), is_it).copied()
     }
 
     fn insert(&mut self, key: &[u8]) -> u32 {
@@ -118,7 +126,8 @@ impl<S: State> Store<S> {
                 self.slots.len() as u32 - 1
             }
         };
-        self.index.insert(key.into(), at);
+        let hash = |key: &[u8]| self.hasher.hash_one(key);
+        self.index.insert_unique(hash(key), at, |at| hash(&self.slots[*at as usize].key));
         at
     }
 
@@ -171,7 +180,9 @@ impl<S: State> Store<S> {
 
     fn remove(&mut self, at: u32) {
         let slot = &mut self.slots[at as usize];
-        self.index.remove(&slot.key);
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&*slot.key), |it| *it == at) {
+            entry.remove();
+        }
         (slot.key, slot.committed, slot.pending) = (Box::default(), None, None);
         self.free.push(at);
     }
@@ -183,8 +194,8 @@ impl<S: State> Store<S> {
             Some(state) => state,
             None => None,
         };
-        let at = match (self.index.get(key), &state) {
-            (Some(at), _) => *at,
+        let at = match (self.find(key), &state) {
+            (Some(at), _) => at,
             (None, Some(_)) => self.insert(key),
             (None, None) => return true,
         };
@@ -202,6 +213,22 @@ impl<S: State> Store<S> {
     /// Every key and its committed state, in no order.
     pub fn committed(&self) -> impl Iterator<Item = (&[u8], &S)> {
         self.slots.iter().filter_map(|slot| Some((&*slot.key, slot.committed.as_ref()?)))
+    }
+
+    /// How state is compared between two runs: the same committed state has the same number.
+    pub fn hash(&self) -> u32 {
+        let mut entries: Vec<(&[u8], &S)> = self.committed().collect();
+        entries.sort_unstable_by_key(|(key, _)| *key);
+        let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), Vec::new());
+        for (key, state) in entries {
+            bytes.clear();
+            state.encode(&mut bytes);
+            for part in [key, &bytes] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        hasher.finalize()
     }
 
     /// How many keys have a committed state.

@@ -39,8 +39,13 @@ impl Clone for Timeline {
     /// A store clones a state into the memory of the one before it: once a key and transaction.
     fn clone_from(&mut self, other: &Self) {
         (self.seen, self.last, self.first) = (other.seen, other.last, other.first);
-        self.more.clone_from(&other.more);
-        self.waiting.clone_from(&other.waiting);
+        // Most often both are empty, and then there is nothing to look at.
+        if !(self.more.is_empty() && other.more.is_empty()) {
+            self.more.clone_from(&other.more);
+        }
+        if !(self.waiting.is_empty() && other.waiting.is_empty()) {
+            self.waiting.clone_from(&other.waiting);
+        }
     }
 }
 
@@ -105,6 +110,11 @@ impl Timeline {
         if time < watermark {
             return Arrival::Late { watermark };
         }
+        if self.waiting.is_empty() && lateness.is_zero() {
+            self.seen = time;
+            self.mark(time, id);
+            return Arrival::Now;
+        }
         let at = self.waiting.partition_point(|w| (w.time, w.id) < (time, id));
         if self.waiting.get(at).is_some_and(|w| (w.time, w.id) == (time, id)) {
             return Arrival::Duplicate;
@@ -129,6 +139,7 @@ impl Timeline {
     }
 
     /// The next event that waits at `until` or before.
+    #[inline]
     pub fn release(&mut self, until: Micros) -> Option<Waiting> {
         if self.waiting.front()?.time > until {
             return None;

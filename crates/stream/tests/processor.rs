@@ -12,7 +12,7 @@ use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::{Id, Micros, TopicPartition};
 use tocsin_stream::log::{Log, Transaction, WorkerSpec};
 use tocsin_stream::memory::{Fault, MemoryLog};
-use tocsin_stream::processor::{Options, Processor, state_hash};
+use tocsin_stream::processor::{Options, Processor};
 use tocsin_stream::state::{Clock, State, Store, Wake};
 use tocsin_stream::step::Ring;
 use tocsin_stream::topology::{Scope, Table};
@@ -145,7 +145,7 @@ fn contents(log: &dyn Log, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn hashes(processor: &Processor<Counter>) -> Vec<Option<u32>> {
-    (0..8).map(|partition| processor.store(partition).map(state_hash)).collect()
+    (0..8).map(|partition| processor.store(partition).map(Store::hash)).collect()
 }
 
 proptest! {

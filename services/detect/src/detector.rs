@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use tocsin_domain::alert::AlertState;
-use tocsin_domain::event::{Listing, OrderRow, Reading};
+use tocsin_domain::event::{Listing, OrderRow};
+use tocsin_domain::wire::RawReading;
+use tocsin_domain::wire::avro::Text;
 use tocsin_domain::{Id, Micros};
 
 /// A kind of detector, as `kind` in `[[detectors]]` names it.
@@ -31,7 +33,7 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A reading.
-    Reading(Reading<'a>),
+    Reading(RawReading<'a>),
     /// A listing.
     Listing(Listing<'a>),
     /// An order row.
@@ -58,11 +60,11 @@ impl<'a> Event<'a> {
     }
 
     /// Tenant, subject and measure; the measure is empty for all but readings.
-    pub fn names(&self) -> (&'a str, &'a str, &'a str) {
+    pub fn names(&self) -> [Text<'a>; 3] {
         match self {
-            Event::Reading(e) => (e.tenant, e.subject, e.measure),
-            Event::Listing(e) => (e.tenant, e.listing, ""),
-            Event::OrderRow(e) => (e.tenant, e.subject, ""),
+            Event::Reading(e) => [e.tenant, e.subject, e.measure],
+            Event::Listing(e) => [e.tenant.into(), e.listing.into(), "".into()],
+            Event::OrderRow(e) => [e.tenant.into(), e.subject.into(), "".into()],
         }
     }
 }
@@ -136,10 +138,10 @@ pub struct Finding {
     pub offsets: Vec<u64>,
     /// What was found, by name.
     pub figures: BTreeMap<String, String>,
-    /// The memory before, for people.
-    pub before: serde_json::Value,
-    /// The memory after, for people.
-    pub after: serde_json::Value,
+    /// The memory before, for people, as JSON.
+    pub before: String,
+    /// The memory after, for people, as JSON.
+    pub after: String,
 }
 
 /// The figures of a finding; those without a value are left out.

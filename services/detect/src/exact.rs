@@ -21,7 +21,13 @@ pub struct Ratio {
 impl Ratio {
     /// The decimal that `value` prints as, to six digits after the point.
     pub fn printed(value: f64) -> Ratio {
-        Ratio { num: (value * 1e6).round() as i128, den: MILLION }
+        let millionths = (value * 1e6).round();
+        // Nearly every value fits, and is then converted by one instruction.
+        let num = match millionths.abs() < 9e18 {
+            true => i128::from(millionths as i64),
+            false => millionths as i128,
+        };
+        Ratio { num, den: MILLION }
     }
 
     pub fn whole(number: u32) -> Ratio {

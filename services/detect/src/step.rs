@@ -13,7 +13,8 @@ use std::time::Duration;
 use tocsin_domain::alert::{Alert, Evidence};
 use tocsin_domain::event::{Listing, OrderRow, Reading};
 use tocsin_domain::topics::Topics;
-use tocsin_domain::wire::{self, Fact, SchemaIds};
+use tocsin_domain::wire::avro::Text;
+use tocsin_domain::wire::{self, Fact, RawReading, SchemaIds};
 use tocsin_domain::{Id, Micros, Position};
 use tocsin_stream::state::Store;
 use tocsin_stream::step::Ring;
@@ -92,7 +93,7 @@ impl Step for DetectStep {
         let body = open(stream.input, value, ids)?;
         let event = decode(stream.input, &body)?;
         check_key(record.key, &event)?;
-        check_time(&event)?;
+        check_time(&event, record.time)?;
         let identity = event.identity();
         effects.saw(identity.0);
         stream.key(key, record.key);
@@ -164,7 +165,6 @@ impl Scene<'_> {
     /// Leads an event to every condition about its subject. A value that one cannot use is a dead
     /// letter, once; the others go on.
     fn evaluate(&mut self, subject: &mut Subject, event: &Event<'_>, record: &Record<'_>) {
-        let (_, name, _) = event.names();
         let mut refused = None;
         for slot in &mut subject.slots {
             let Some(rule) = self.conditions.rule(slot.rule) else { continue };
@@ -177,7 +177,7 @@ impl Scene<'_> {
                 let condition = &rule.condition.name;
                 refused.get_or_insert_with(|| format!("condition {condition:?}: {reason}"));
             }
-            self.publish(rule, name, subject.partition);
+            self.publish(rule, record.key, subject.partition);
         }
         if let Some(reason) = refused {
             self.effects.dead_letter(record, "value", &reason, self.now);
@@ -211,7 +211,6 @@ impl Scene<'_> {
         if subject.slots.iter().all(|slot| slot.due > seen || slot.due == Micros::MAX) {
             return;
         }
-        let (_, _, name, _) = self.stream.about(key);
         for slot in &mut subject.slots {
             if slot.due > seen || slot.due == Micros::MAX {
                 continue;
@@ -220,15 +219,21 @@ impl Scene<'_> {
             subject.timeline.advance(rule.detector.due(slot.memory.bytes()));
             slot.memory.change(self.scratch, |memory| rule.detector.close(memory, self.findings));
             slot.set_due(rule, self.stream.lateness);
-            self.publish(rule, name, subject.partition);
+            self.publish(rule, key, subject.partition);
         }
     }
 
-    fn publish(&mut self, rule: &Rule, subject: &str, partition: u32) {
+    fn publish(&mut self, rule: &Rule, key: &[u8], partition: u32) {
+        if self.findings.is_empty() {
+            return;
+        }
+        let (_, _, subject, _) = self.stream.about(key);
+        let at = At { subject, topic: &self.stream.topic, partition, now: self.now };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(rule.alert_key.as_bytes());
+        self.scratch.extend_from_slice(subject.as_bytes());
         for finding in self.findings.drain(..) {
-            let at = At { subject, topic: &self.stream.topic, partition, now: self.now };
-            let alert = alert(rule, finding, &at);
-            self.effects.publish(ALERTS, alert.key().as_bytes(), &alert);
+            self.effects.publish(ALERTS, self.scratch, &alert(rule, finding, &at));
         }
     }
 }
@@ -277,12 +282,13 @@ fn alert(rule: &Rule, finding: Finding, at: &At<'_>) -> Alert {
         evidence: Evidence {
             positions: finding.offsets[newest..].iter().map(position).collect(),
             figures: finding.figures,
-            before: finding.before.to_string(),
-            after: finding.after.to_string(),
+            before: finding.before,
+            after: finding.after,
         },
     }
 }
 
+#[inline(always)]
 fn open<'b>(input: Input, value: &'b [u8], ids: &SchemaIds) -> Result<Cow<'b, [u8]>, Poison> {
     Ok(match input {
         Input::Readings => wire::open::<Reading<'_>>(value, ids),
@@ -291,41 +297,51 @@ fn open<'b>(input: Input, value: &'b [u8], ids: &SchemaIds) -> Result<Cow<'b, [u
     }?)
 }
 
+#[inline(always)]
 fn decode(input: Input, body: &[u8]) -> Result<Event<'_>, Poison> {
     Ok(match input {
-        Input::Readings => Event::Reading(Reading::decode(body)?),
+        Input::Readings => Event::Reading(RawReading::decode(body)?),
         Input::Listings => Event::Listing(Listing::decode(body)?),
         Input::OrderRows => Event::OrderRow(OrderRow::decode(body)?),
     })
 }
 
 /// An event under another key would be on another partition than the rest of its subject, and out
-/// of their order.
+/// of their order. A slash in its tenant would make it another tenant's event.
 fn check_key(key: &[u8], event: &Event<'_>) -> Result<(), Poison> {
-    let (tenant, subject, measure) = event.names();
-    let mut rest = key;
-    let mut takes = |part: &str| {
-        let found = rest.strip_prefix(part.as_bytes());
-        rest = found.unwrap_or(rest);
-        found.is_some()
+    let [tenant, subject, measure] = event.names().map(Text::as_bytes);
+    let rest = key.strip_prefix(tenant).and_then(|rest| rest.strip_prefix(b"/"));
+    let rest = rest.and_then(|rest| rest.strip_prefix(subject));
+    let fits = match event {
+        Event::Reading(_) => rest.and_then(|rest| rest.strip_prefix(b"/")) == Some(measure),
+        Event::Listing(_) | Event::OrderRow(_) => rest == Some(&[]),
     };
-    let slash = if measure.is_empty() { "" } else { "/" };
-    let fits = [tenant, "/", subject, slash, measure].into_iter().all(&mut takes);
-    if fits && rest.is_empty() {
-        return Ok(());
+    match fits && !tenant.contains(&b'/') && !measure.contains(&b'/') {
+        true => Ok(()),
+        false => Err(wrong_key(key, event)),
     }
-    Err(Poison::new(
-        "key",
-        format!(
-            "the key is {:?}: it must be {:?}, so that the subject's events are in one partition",
-            String::from_utf8_lossy(key),
-            format!("{tenant}/{subject}{slash}{measure}"),
-        ),
-    ))
 }
 
-fn check_time(event: &Event<'_>) -> Result<(), Poison> {
-    let ((time, _), arrival) = (event.identity(), event.arrival());
+#[cold]
+fn wrong_key(key: &[u8], event: &Event<'_>) -> Poison {
+    let [tenant, subject, measure] = event.names().map(Text::as_str);
+    let wanted = match event {
+        Event::Reading(_) => format!("{tenant}/{subject}/{measure}"),
+        Event::Listing(_) | Event::OrderRow(_) => format!("{tenant}/{subject}"),
+    };
+    Poison::new(
+        "key",
+        format!(
+            "the key is {:?}: it must be {wanted:?}, so that the subject's events are in one \
+             partition, and neither the tenant nor the measure may have a slash in it",
+            String::from_utf8_lossy(key),
+        ),
+    )
+}
+
+/// `taken` is when the log took it: a producer may leave the arrival out.
+fn check_time(event: &Event<'_>, taken: Micros) -> Result<(), Poison> {
+    let ((time, _), arrival) = (event.identity(), event.arrival().max(taken));
     if time <= arrival.plus(FARTHEST_AHEAD) {
         return Ok(());
     }

@@ -66,8 +66,10 @@ impl Memory {
         change: impl FnOnce(&mut Vec<u8>) -> T,
     ) -> T {
         if self.many.is_empty() {
+            // The whole array and a cut: a copy of a known size is cheaper than one of a few bytes.
             scratch.clear();
-            scratch.extend_from_slice(&self.few[..usize::from(self.length)]);
+            scratch.extend_from_slice(&self.few);
+            scratch.truncate(usize::from(self.length));
             let done = change(scratch);
             self.set(scratch);
             return done;
@@ -275,8 +277,8 @@ mod tests {
     fn a_memory_that_cannot_be_read_begins_anew_and_others_go_on() {
         let mut conditions = Conditions::default();
         let params = serde_json::json!({"measure": "pm25", "raise_above": 1});
-        let [one, other] = ["one", "other"]
-            .map(|name| Condition::new("default", name, "threshold", "*", &params));
+        let [one, other] =
+            ["one", "other"].map(|name| Condition::new("default", name, "threshold", "*", &params));
         for condition in [&one, &other] {
             let mut bytes = Vec::new();
             wire::write(condition, &mut bytes);

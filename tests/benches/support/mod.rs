@@ -42,7 +42,7 @@ impl Walk {
 }
 
 /// The reading of a subject, `at` seconds after the beginning.
-pub fn reading(subject: &str, value: f64, at: u64, arrival: Micros, out: &mut Vec<u8>) {
+pub fn reading(subject: &str, value: f64, at: u64, out: &mut Vec<u8>) {
     let event_time = Micros(1_700_000_000_000_000 + at as i64 * 1_000_000);
     let parts = [subject.as_bytes(), &at.to_be_bytes()];
     let reading = Reading {
@@ -55,7 +55,7 @@ pub fn reading(subject: &str, value: f64, at: u64, arrival: Micros, out: &mut Ve
         averaging: "",
         place: "",
         event_time,
-        arrival_time: arrival,
+        arrival_time: event_time,
         source: "walk",
         origin: "",
     };
@@ -69,13 +69,14 @@ pub fn fill(log: &dyn Log, records: usize, subjects: usize) {
     let mut worker = log.worker(&spec).unwrap();
     let mut transaction = Transaction::default();
     let topic = transaction.register(topics::AQI_READINGS, 8);
+    transaction.time = tocsin::facts::now();
     let mut key = Vec::new();
     for at in 0..records {
         let (subject, value) = walk.next();
         let subject = format!("station-{subject}");
         reading_key(&mut key, "default", &subject, "pm25");
         let out = transaction.to(topic, &key);
-        out.push_with(&key, |out| reading(&subject, value, at as u64, Micros(0), out));
+        out.push_with(&key, |out| reading(&subject, value, at as u64, out));
         if (at + 1) % BATCH == 0 || at + 1 == records {
             worker.commit(&mut transaction).unwrap();
         }
@@ -147,7 +148,9 @@ impl Up {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let line = lines.next().unwrap().unwrap();
         let url = line[line.find("http://").expect(&line)..].trim().to_owned();
-        std::thread::spawn(move || lines.for_each(drop));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| eprintln!("{line}"))
+        });
         let up = Up { child, url };
         while ureq::get(format!("{}/readyz", up.url)).call().is_err() {
             std::thread::sleep(Duration::from_millis(5));

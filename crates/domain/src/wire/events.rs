@@ -33,19 +33,30 @@ impl<'a> Fact<'a> for Reading<'a> {
 
 /// A reading whose texts are checked and not yet `str`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs, reason = "each field is the reading's of that name")]
 pub struct RawReading<'a> {
+    /// [`Reading::id`].
     pub id: Id,
+    /// [`Reading::tenant`].
     pub tenant: Text<'a>,
+    /// [`Reading::subject`].
     pub subject: Text<'a>,
+    /// [`Reading::measure`].
     pub measure: Text<'a>,
+    /// [`Reading::value`].
     pub value: f64,
+    /// [`Reading::unit`].
     pub unit: Text<'a>,
+    /// [`Reading::averaging`].
     pub averaging: Text<'a>,
+    /// [`Reading::place`].
     pub place: Text<'a>,
+    /// [`Reading::event_time`].
     pub event_time: Micros,
+    /// [`Reading::arrival_time`].
     pub arrival_time: Micros,
+    /// [`Reading::source`].
     pub source: Text<'a>,
+    /// [`Reading::origin`].
     pub origin: Text<'a>,
 }
 
@@ -88,6 +99,25 @@ impl<'a> RawReading<'a> {
             arrival_time: self.arrival_time,
             source: self.source.as_str(),
             origin: self.origin.as_str(),
+        }
+    }
+}
+
+impl<'a> From<Reading<'a>> for RawReading<'a> {
+    fn from(reading: Reading<'a>) -> Self {
+        Self {
+            id: reading.id,
+            tenant: reading.tenant.into(),
+            subject: reading.subject.into(),
+            measure: reading.measure.into(),
+            value: reading.value,
+            unit: reading.unit.into(),
+            averaging: reading.averaging.into(),
+            place: reading.place.into(),
+            event_time: reading.event_time,
+            arrival_time: reading.arrival_time,
+            source: reading.source.into(),
+            origin: reading.origin.into(),
         }
     }
 }
@@ -240,5 +270,39 @@ impl<'a> Fact<'a> for Swipe<'a> {
             source: r.str()?,
             origin: r.str()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_reading_is_the_reading_and_fails_where_it_fails() {
+        let reading = Reading {
+            id: Id::of("reading", &[]),
+            tenant: "default",
+            subject: "Köln",
+            measure: "pm25",
+            value: 35.4,
+            unit: "ug/m3",
+            averaging: "",
+            place: "Köln, Dom",
+            event_time: Micros(1_714_521_600_000_000),
+            arrival_time: Micros(-1),
+            source: "test",
+            origin: "file.csv:7",
+        };
+        let mut body = Vec::new();
+        reading.encode(&mut body);
+        assert_eq!(RawReading::decode(&body), Ok(reading.into()));
+        assert_eq!(RawReading::from(reading).reading(), reading);
+        for at in 0..body.len() {
+            assert!(RawReading::decode(&body[..at]).is_err(), "cut at {at}");
+            let mut bad = body.clone();
+            bad[at] = 0xff;
+            let raw = RawReading::decode(&bad).map(|raw| raw.reading());
+            assert_eq!(raw, Reading::decode(&bad), "{at}");
+        }
     }
 }

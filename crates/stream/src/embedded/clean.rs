@@ -54,12 +54,17 @@ impl Inner {
         Ok(cleaned)
     }
 
-    /// Deletes the chunks from the start on whose newest record is from before `limit`.
+    /// Deletes the chunks from the start on whose newest record is from before `limit`. What a group
+    /// has still to read stays: here a service that was off for long loses nothing.
     fn expire(&self, at: &TopicPartition, part: &Part, limit: Micros) -> Result<u64, LogError> {
         let mut expired = 0;
         loop {
             let rows = self.stored(at, part, 0, 256)?;
-            let old = old(&rows, limit);
+            let awaited: Option<i64> = self.query(at, 0, |sql| {
+                let slowest = "SELECT min(next) FROM offsets WHERE part = ?1";
+                Ok(sql.prepare_cached(slowest)?.query_row([part.id], |row| row.get(0))?)
+            })?;
+            let old = old(&rows, limit, awaited.map_or(u64::MAX, offset));
             let Some(last) = old.last() else { return Ok(expired) };
             let start = last.header.next;
             self.change(|sql| {
@@ -145,12 +150,12 @@ pub(crate) fn delete(
 }
 
 /// What one step of retention deletes.
-fn old(rows: &[Stored], limit: Micros) -> &[Stored] {
+fn old(rows: &[Stored], limit: Micros, awaited: u64) -> &[Stored] {
     let mut bytes = 0;
     let old = rows.iter().take_while(|row| {
         let fits = bytes < STEP_BYTES;
         bytes += row.bytes;
-        fits && row.header.newest < limit
+        fits && row.header.newest < limit && row.header.next <= awaited
     });
     &rows[..old.count()]
 }
@@ -171,7 +176,7 @@ mod tests {
             (vec![row(10, 9), row(1, 9)], 0),
             (vec![row(1, STEP_BYTES), row(1, 9)], 1),
         ] {
-            assert_eq!(old(&rows, Micros(10)).len(), deleted, "{rows:?}");
+            assert_eq!(old(&rows, Micros(10), u64::MAX).len(), deleted, "{rows:?}");
         }
     }
 }

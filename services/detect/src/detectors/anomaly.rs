@@ -5,9 +5,9 @@ use super::{boxed, parameters};
 use crate::detector::{Detector, Event, Finding, Input, Kind, Seen, figures};
 use crate::exact::Exact;
 use serde::Deserialize;
-use serde_json::json;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::event::Reading;
+use tocsin_domain::wire::RawReading;
 use tocsin_domain::{Micros, aqi};
 
 /// The kind.
@@ -79,6 +79,7 @@ impl Detector for Config {
             let state = if flagged { AlertState::Raised } else { AlertState::Cleared };
             // Each flagged value is an episode of its own, until a value that is not flagged.
             let began = if flagged { reading.event_time } else { head.began };
+            let reading = &reading.reading();
             let about = About { reading, value, state, began, offset: seen.offset };
             findings.push(self.finding(&about, &head, ring.count()));
         }
@@ -118,9 +119,9 @@ impl Sums {
 }
 
 impl Config {
-    fn scaled(&self, reading: &Reading<'_>) -> Result<i64, String> {
+    fn scaled(&self, reading: &RawReading<'_>) -> Result<i64, String> {
         if self.index.is_some() {
-            let Reading { measure, averaging, unit, value, .. } = *reading;
+            let Reading { measure, averaging, unit, value, .. } = reading.reading();
             return match aqi::us_epa(measure, averaging, unit, value) {
                 Ok(index) => Ok(i64::from(index.aqi) * SCALE as i64),
                 Err(error) => Err(error.to_string()),
@@ -156,6 +157,7 @@ impl Config {
         let shown = |x: f64| Some(format!("{x:.4}"));
         let index = self.index.is_some().then(|| (about.value / SCALE as i64) as u32);
         let up = about.state == AlertState::Raised;
+        let json = |up, values| format!("{{\"raised\":{up},\"values\":{values}}}");
         Finding {
             state: about.state,
             began: about.began,
@@ -176,8 +178,8 @@ impl Config {
                 ("values", Some(count.to_string())),
                 ("concentration", index.map(|_| format!("{} {}", reading.value, reading.unit))),
             ]),
-            before: json!({ "raised": head.up, "values": count }),
-            after: json!({ "raised": up, "values": (count + 1).min(self.window) }),
+            before: json(head.up, count),
+            after: json(up, (count + 1).min(self.window)),
         }
     }
 }

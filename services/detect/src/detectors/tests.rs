@@ -46,7 +46,7 @@ pub fn readings(values: &[f64]) -> Vec<Event<'static>> {
 
 /// Readings at so many minutes.
 pub fn timed(values: &[(i64, f64)]) -> Vec<Event<'static>> {
-    values.iter().map(|(minute, value)| Event::Reading(reading(*minute, *value))).collect()
+    values.iter().map(|(minute, value)| Event::Reading(reading(*minute, *value).into())).collect()
 }
 
 pub fn reading(minute: i64, value: f64) -> Reading<'static> {

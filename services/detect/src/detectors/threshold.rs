@@ -12,6 +12,8 @@ use crate::windows::{Length, Window};
 use level::Level;
 use mean::Open;
 use tocsin_domain::event::Reading;
+use tocsin_domain::wire::RawReading;
+use tocsin_domain::wire::avro::Text;
 use tocsin_domain::{Micros, aqi};
 
 pub use config::Scale;
@@ -35,8 +37,8 @@ struct Point<'a> {
     printed: Option<f64>,
     concentration: Ratio,
     index: Option<u32>,
-    unit: &'a str,
-    place: &'a str,
+    unit: Text<'a>,
+    place: Text<'a>,
     offsets: &'a [u64],
     window: Option<(Window, i64)>,
 }
@@ -57,11 +59,15 @@ impl Detector for Rule {
         findings: &mut Vec<Finding>,
     ) -> Result<(), String> {
         let Event::Reading(reading) = seen.event else { return Ok(()) };
+        if self.passes_by(memory, reading.value) {
+            return Ok(());
+        }
         // A mean has an index if each of its values has one, so both are refused here.
         let index = self.index(reading)?;
         let concentration = Ratio::printed(reading.value);
         let Some(mean) = &self.mean else {
-            let mut level = Level::read(&mut memory.as_slice()).unwrap_or_default();
+            let before = Level::read(&mut memory.as_slice()).unwrap_or_default();
+            let mut level = before;
             let point = Point {
                 time: reading.event_time,
                 value: index.map_or(concentration, Ratio::whole),
@@ -74,9 +80,12 @@ impl Detector for Rule {
                 window: None,
             };
             level.judge(self, &point, findings);
-            write(memory, &level, None);
+            if level != before || memory.is_empty() {
+                write(memory, &level, None);
+            }
             return Ok(());
         };
+        let reading = &reading.reading();
         let (mut level, open) = read(memory);
         let mut open = match open {
             Some(open) if open.window.holds(reading.event_time) => open,
@@ -116,10 +125,21 @@ impl Detector for Rule {
 }
 
 impl Rule {
-    fn index(&self, reading: &Reading<'_>) -> Result<Option<u32>, String> {
+    /// Whether a value is on the good side, as those before it were, so that nothing changes. Most
+    /// are; whoever is judged by more than the value itself is looked at closely.
+    fn passes_by(&self, memory: &[u8], value: f64) -> bool {
+        Level::is_calm(memory)
+            && self.mean.is_none()
+            && !self.by_index
+            && self.takes_value_as_it_is()
+            && !self.sense.is_beyond(Ratio::printed(value))
+    }
+
+    fn index(&self, reading: &RawReading<'_>) -> Result<Option<u32>, String> {
         if !self.by_index {
             return Ok(None);
         }
+        let reading = reading.reading();
         let averaging = self.averaging(reading.averaging);
         aqi::us_epa(reading.measure, averaging, reading.unit, reading.value)
             .map(|index| Some(index.aqi))

@@ -387,10 +387,7 @@ fn an_alert_says_where_it_comes_from() {
         (position.topic.as_str(), position.partition, position.offset),
         (topics::AQI_READINGS, partition, 1)
     );
-    assert_eq!(
-        (alert.subject.as_str(), alert.event_time),
-        ("Lahore", Micros(DAWN + 2 * MINUTE))
-    );
+    assert_eq!((alert.subject.as_str(), alert.event_time), ("Lahore", Micros(DAWN + 2 * MINUTE)));
     assert!(alert.detected_at >= NOW, "the time of the turn, and what its poll waited");
     assert_eq!(alert.key(), format!("default/{}/Lahore", high().id));
 }
@@ -446,4 +443,20 @@ fn an_event_from_the_future_does_not_silence_its_subject() {
         wire::read(&letters[0], &SchemaIds::default()).unwrap();
     assert_eq!(letter.class, "time");
     assert!(letter.reason.contains("2025-05-02"), "{}", letter.reason);
+}
+
+#[test]
+fn a_slash_in_the_tenant_does_not_reach_another_tenants_conditions() {
+    let rig = Rig::new(0);
+    let params = json!({"measure": "pm25", "raise_above": 100});
+    rig.ask(&[Condition::new("a", "high", "threshold", "*", &params)]);
+    let from = |tenant, subject| {
+        let (topic, _, value) = reading(subject, 1, 120.0, "ug/m3");
+        let fact =
+            Reading { tenant, ..wire::read::<Reading<'_>>(&value, &SchemaIds::default()).unwrap() };
+        (topic, format!("{tenant}/{subject}/pm25"), bytes(&fact))
+    };
+    rig.run(vec![from("a/b", "Lahore"), from("a", "b/Delhi")]);
+    let subjects: Vec<String> = rig.alerts().into_iter().map(|alert| alert.subject).collect();
+    assert_eq!((subjects, rig.values(topics::DEAD_LETTERS).len()), (vec!["b/Delhi".to_owned()], 1));
 }

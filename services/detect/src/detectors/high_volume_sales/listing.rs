@@ -5,7 +5,6 @@ use super::{Limit, Units};
 use crate::detector::{Detector, Event, Finding, Input, Seen, figures};
 use crate::memory::{put_micros, take_micros};
 use rust_decimal::Decimal;
-use serde_json::json;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::decimal::plain;
 use tocsin_domain::event::Listing;
@@ -93,8 +92,8 @@ impl Listings {
                 ("seller", text(listing.seller)),
                 ("url", text(listing.url)),
             ]),
-            before: json!({ "raised": !raised }),
-            after: json!({ "raised": raised }),
+            before: format!("{{\"raised\":{}}}", !raised),
+            after: format!("{{\"raised\":{raised}}}"),
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::memory::{
 };
 use crate::windows::{Length, Window, Zone};
 use rust_decimal::Decimal;
-use serde_json::json;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::decimal::plain;
 use tocsin_domain::event::OrderRow;
@@ -28,12 +27,17 @@ pub struct Windows {
 #[derive(Clone, Debug)]
 struct Open {
     window: Window,
+    totals: Totals,
+    title: String,
+    offsets: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Totals {
     raised: bool,
     revenue: Decimal,
     units: i64,
     rows: i64,
-    title: String,
-    offsets: Vec<u64>,
 }
 
 impl Detector for Windows {
@@ -59,16 +63,16 @@ impl Detector for Windows {
             Some(open) => open,
             None => Open::at(Window::around(row.event_time, self.length, &self.zone)?),
         };
-        let before = open.json();
+        let before = open.totals;
         open.add(row, seen.offset)?;
-        let passed = !open.raised && self.limit.is_passed(self.total(&open));
-        open.raised |= passed;
+        let passed = !before.raised && self.limit.is_passed(self.total(open.totals));
+        open.totals.raised |= passed;
         if !memory.is_empty() && self.due(memory) <= row.event_time {
             self.close(memory, findings);
         }
         if passed {
-            let (state, after) = (AlertState::Raised, open.json());
-            findings.push(self.finding(&open, state, row.event_time, [before, after]));
+            let states = [json(before), json(open.totals)];
+            findings.push(self.finding(&open, AlertState::Raised, row.event_time, states));
         }
         open.write(memory);
         Ok(())
@@ -84,8 +88,8 @@ impl Detector for Windows {
     }
 
     fn close(&self, memory: &mut Vec<u8>, findings: &mut Vec<Finding>) {
-        if let Some(open) = Open::read(memory).filter(|open| open.raised) {
-            let states = [open.json(), json!({})];
+        if let Some(open) = Open::read(memory).filter(|open| open.totals.raised) {
+            let states = [json(open.totals), "{}".to_owned()];
             findings.push(self.finding(&open, AlertState::Cleared, open.window.end, states));
         }
         memory.clear();
@@ -93,10 +97,10 @@ impl Detector for Windows {
 }
 
 impl Windows {
-    fn total(&self, open: &Open) -> Decimal {
+    fn total(&self, totals: Totals) -> Decimal {
         match self.measure {
-            Measure::Revenue => open.revenue,
-            Measure::Units => Decimal::from(open.units),
+            Measure::Revenue => totals.revenue,
+            Measure::Units => Decimal::from(totals.units),
         }
     }
 
@@ -105,7 +109,7 @@ impl Windows {
         open: &Open,
         state: AlertState,
         event_time: Micros,
-        [before, after]: [serde_json::Value; 2],
+        [before, after]: [String; 2],
     ) -> Finding {
         let (measure, unit) = match (self.measure, self.currency) {
             (Measure::Revenue, Some(currency)) => ("revenue", currency.to_string()),
@@ -113,22 +117,22 @@ impl Windows {
             (Measure::Units, _) => ("units", "units".to_owned()),
         };
         // A condition on units without a currency may sum several, which is no revenue.
-        let revenue = self.currency.map(|_| plain(open.revenue).to_string());
+        let revenue = self.currency.map(|_| plain(open.totals.revenue).to_string());
         Finding {
             state,
             began: open.window.start,
             event_time,
             measure: measure.to_owned(),
             place: open.title.clone(),
-            value: plain(self.total(open)).to_string(),
+            value: plain(self.total(open.totals)).to_string(),
             unit,
             limit: plain(self.limit.value).to_string(),
             band: "",
             offsets: open.offsets.clone(),
             figures: figures([
                 ("revenue", revenue),
-                ("units", Some(open.units.to_string())),
-                ("rows", Some(open.rows.to_string())),
+                ("units", Some(open.totals.units.to_string())),
+                ("rows", Some(open.totals.rows.to_string())),
                 ("window-start", Some(open.window.start.to_string())),
                 ("window-end", Some(open.window.end.to_string())),
             ]),
@@ -140,20 +144,21 @@ impl Windows {
 
 impl Open {
     fn at(window: Window) -> Open {
-        let (revenue, offsets) = (Decimal::ZERO, Vec::new());
-        Open { window, raised: false, revenue, units: 0, rows: 0, title: String::new(), offsets }
+        let totals = Totals { raised: false, revenue: Decimal::ZERO, units: 0, rows: 0 };
+        Open { window, totals, title: String::new(), offsets: Vec::new() }
     }
 
     fn add(&mut self, row: &OrderRow<'_>, offset: u64) -> Result<(), String> {
         let earned = row.price.amount.checked_mul(Decimal::from(row.units));
-        let revenue = earned.and_then(|earned| self.revenue.checked_add(earned));
-        let (Some(revenue), Some(units)) = (revenue, self.units.checked_add(row.units)) else {
+        let revenue = earned.and_then(|earned| self.totals.revenue.checked_add(earned));
+        let units = self.totals.units.checked_add(row.units);
+        let (Some(revenue), Some(units)) = (revenue, units) else {
             return Err(format!(
                 "{} times {} units, added to {}, is more than 28 digits hold",
-                row.price, row.units, self.revenue
+                row.price, row.units, self.totals.revenue
             ));
         };
-        (self.revenue, self.units, self.rows) = (revenue, units, self.rows + 1);
+        self.totals = Totals { revenue, units, rows: self.totals.rows + 1, ..self.totals };
         if !row.title.is_empty() {
             row.title.clone_into(&mut self.title);
         }
@@ -161,24 +166,15 @@ impl Open {
         Ok(())
     }
 
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "raised": self.raised,
-            "revenue": plain(self.revenue).to_string(),
-            "units": self.units,
-            "rows": self.rows,
-        })
-    }
-
     fn write(&self, out: &mut Vec<u8>) {
         out.clear();
         put_micros(out, self.window.start);
         put_micros(out, self.window.end);
-        put_wide(out, self.revenue.mantissa());
-        out.push(self.revenue.scale() as u8);
-        out.push(u8::from(self.raised));
-        put_micros(out, Micros(self.units));
-        put_micros(out, Micros(self.rows));
+        put_wide(out, self.totals.revenue.mantissa());
+        out.push(self.totals.revenue.scale() as u8);
+        out.push(u8::from(self.totals.raised));
+        put_micros(out, Micros(self.totals.units));
+        put_micros(out, Micros(self.totals.rows));
         put_text(out, &self.title);
         put_offsets(out, &self.offsets);
     }
@@ -188,16 +184,20 @@ impl Open {
         let window = Window { start: take_micros(rest)?, end: take_micros(rest)? };
         let mantissa = take_wide(rest)?;
         let scale = u32::from(*rest.split_off_first()?);
-        Some(Open {
-            window,
+        let totals = Totals {
             revenue: Decimal::try_from_i128_with_scale(mantissa, scale).ok()?,
             raised: *rest.split_off_first()? == 1,
             units: take_micros(rest)?.0,
             rows: take_micros(rest)?.0,
-            title: take_text(rest)?,
-            offsets: take_offsets(rest)?,
-        })
+        };
+        Some(Open { window, totals, title: take_text(rest)?, offsets: take_offsets(rest)? })
     }
+}
+
+fn json(totals: Totals) -> String {
+    let Totals { raised, revenue, units, rows } = totals;
+    let revenue = plain(revenue);
+    format!("{{\"raised\":{raised},\"revenue\":\"{revenue}\",\"rows\":{rows},\"units\":{units}}}")
 }
 
 #[cfg(test)]

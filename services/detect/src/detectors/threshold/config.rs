@@ -182,6 +182,13 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// Whether the value itself is held against the limits, and not its change.
+    pub fn takes_value_as_it_is(&self) -> bool {
+        self.baseline == Baseline::Fixed && self.reference.0.is_zero()
+    }
+}
+
 impl Config {
     fn sense(&self) -> Result<Sense, String> {
         let raises = [

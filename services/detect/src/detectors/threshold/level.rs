@@ -6,7 +6,6 @@ use super::{Point, already_index};
 use crate::detector::{Finding, figures};
 use crate::exact::Ratio;
 use crate::memory::{put_micros, put_wide, take_micros, take_wide};
-use serde_json::json;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::{Micros, aqi};
 
@@ -54,7 +53,7 @@ impl Level {
     /// What is held against the limits; `None` while there is nothing to compare with.
     fn compared(&self, rule: &Rule, value: Ratio) -> Option<Ratio> {
         let base = match rule.baseline {
-            Baseline::Fixed if rule.reference.0.is_zero() => return Some(value),
+            Baseline::Fixed if rule.takes_value_as_it_is() => return Some(value),
             Baseline::Fixed => rule.reference.ratio(),
             Baseline::Previous | Baseline::LastNotified => self.base?,
         };
@@ -99,12 +98,18 @@ impl Level {
         self.told.then_some(AlertState::Raised)
     }
 
-    fn json(&self) -> serde_json::Value {
-        json!({
-            "raised": self.up,
-            "beyond-since": self.since.map(|(time, _)| time),
-            "baseline": self.base.map(|base| base.to_string()),
-        })
+    fn json(&self) -> String {
+        let quoted = |text: String| format!("\"{text}\"");
+        let shown = |text: Option<String>| text.map_or_else(|| "null".to_owned(), quoted);
+        let baseline = shown(self.base.map(|base| base.to_string()));
+        let since = shown(self.since.map(|(time, _)| time.to_string()));
+        let raised = self.up;
+        format!("{{\"baseline\":{baseline},\"beyond-since\":{since},\"raised\":{raised}}}")
+    }
+
+    /// Whether the memory is that of a level with nothing to say but that there has been a value.
+    pub fn is_calm(memory: &[u8]) -> bool {
+        matches!(memory, [0b00010, _])
     }
 
     /// Appends what [`Level::read`] reads; a level with nothing to say takes two bytes.
@@ -157,8 +162,8 @@ impl Telling<'_> {
     fn about(&self, point: &Point<'_>, compared: Ratio) -> Finding {
         let Telling { rule, before, after, state } = self;
         let limits = &rule.sense;
-        let as_it_is = rule.baseline == Baseline::Fixed && rule.reference.0.is_zero();
-        let band = point.index.or_else(|| already_index(point.unit, point.printed?));
+        let as_it_is = rule.takes_value_as_it_is();
+        let band = point.index.or_else(|| already_index(point.unit.as_str(), point.printed?));
         let value = match point.printed {
             Some(printed) if as_it_is => printed.to_string(),
             _ => compared.to_string(),
@@ -166,7 +171,7 @@ impl Telling<'_> {
         let unit = match (rule.change, point.index) {
             (Change::Percent, _) => "%",
             (Change::Absolute, Some(_)) => "AQI-US",
-            (Change::Absolute, None) => point.unit,
+            (Change::Absolute, None) => point.unit.as_str(),
         };
         let cleared = *state == AlertState::Cleared;
         let waited = before.since.map(|(_, offset)| offset).filter(|_| !cleared);
@@ -175,7 +180,7 @@ impl Telling<'_> {
             began: if cleared { before.began } else { after.began },
             event_time: point.time,
             measure: rule.measure.clone(),
-            place: point.place.to_owned(),
+            place: point.place.as_str().to_owned(),
             value,
             unit: unit.to_owned(),
             limit: if cleared { &limits.clear_text } else { &limits.raise_text }.clone(),
@@ -197,7 +202,7 @@ impl Telling<'_> {
         let (window, count) = (point.window.map(|(w, _)| w), point.window.map(|(_, count)| count));
         figures([
             ("concentration", Some(point.concentration.to_string())),
-            ("concentration-unit", Some(point.unit.to_owned())),
+            ("concentration-unit", Some(point.unit.as_str().to_owned())),
             ("aqi", point.index.map(|index| index.to_string())),
             ("raise-limit", Some(rule.sense.raise_text.clone())),
             ("clear-limit", Some(rule.sense.clear_text.clone())),
@@ -218,7 +223,9 @@ mod tests {
     fn what_is_written_is_read_and_cuts_are_none() {
         let since = Some((Micros(-3), u64::MAX));
         let base = Some(Ratio { num: -5, den: 7 });
+        let calm = Level { known: true, band: 3, ..Level::default() };
         for level in [
+            calm,
             Level::default(),
             Level { up: true, known: true, told: true, band: 5, began: Micros(9), since, base },
             Level { known: true, since, ..Level::default() },
@@ -226,6 +233,7 @@ mod tests {
             let mut bytes = Vec::new();
             level.write(&mut bytes);
             assert_eq!(Level::read(&mut bytes.as_slice()), Some(level));
+            assert_eq!(Level::is_calm(&bytes), level == calm);
             assert!((0..bytes.len()).all(|cut| Level::read(&mut &bytes[..cut]).is_none()));
         }
     }

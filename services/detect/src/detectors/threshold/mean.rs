@@ -73,8 +73,8 @@ impl Open {
             printed: None,
             concentration,
             index,
-            unit: &self.unit,
-            place: &self.place,
+            unit: self.unit.as_str().into(),
+            place: self.place.as_str().into(),
             offsets: &self.offsets,
             window: Some((self.window, self.count)),
         };

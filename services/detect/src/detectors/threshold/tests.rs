@@ -3,6 +3,7 @@
 use super::super::tests::{built, found, reading, readings, refusal, timed};
 use crate::detector::{Event, Seen};
 use serde_json::{Value, json};
+use tocsin_domain::event::Reading;
 
 /// A threshold on `pm25` with these parameters.
 fn asked(params: Value) -> Value {
@@ -121,10 +122,9 @@ fn an_index_is_compared_and_a_worse_band_is_an_update() {
     ] {
         assert_eq!(told(params.clone(), &readings(values)), says, "{values:?}");
     }
-    let litres = Event::Reading(tocsin_domain::event::Reading { unit: "l", ..reading(0, 1.0) });
+    let litres = Event::Reading(Reading { unit: "l", ..reading(0, 1.0) }.into());
     assert!(told(params.clone(), &[litres]).contains("found \"l\""));
-    let hourly =
-        || Event::Reading(tocsin_domain::event::Reading { averaging: "PT1H", ..reading(0, 40.0) });
+    let hourly = || Event::Reading(Reading { averaging: "PT1H", ..reading(0, 40.0) }.into());
     assert!(told(params, &[hourly()]).contains("has no table"));
     let overridden = json!({"index": "us-epa", "raise_above": 100, "averaging": "PT24H"});
     assert_eq!(told(overridden, &[hourly()]), "raised 112");
@@ -172,8 +172,8 @@ fn means_are_exact_and_decided_when_their_window_is_over() {
     ] {
         assert_eq!(told(params.clone(), &timed(&values)), says, "{params} {values:?}");
     }
-    let other = Event::Reading(tocsin_domain::event::Reading { unit: "mg/m3", ..reading(1, 1.0) });
-    let mixed = [Event::Reading(reading(0, 1.0)), other];
+    let other = Event::Reading(Reading { unit: "mg/m3", ..reading(1, 1.0) }.into());
+    let mixed = [Event::Reading(reading(0, 1.0).into()), other];
     assert!(
         told(json!({"raise_above": 1, "mean_over": "1h"}), &mixed)
             .contains("a mean needs one unit")
@@ -206,11 +206,15 @@ fn evidence_can_be_checked_by_hand() {
     ] {
         assert_eq!(finding.figures[name], figure, "{name}");
     }
+    let shown = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     assert_eq!(
-        finding.before,
+        shown(&finding.before),
         json!({"raised": false, "beyond-since": "2024-05-01T00:00:00Z", "baseline": null})
     );
-    assert_eq!(finding.after, json!({"raised": true, "beyond-since": null, "baseline": null}));
+    assert_eq!(
+        shown(&finding.after),
+        json!({"raised": true, "beyond-since": null, "baseline": null})
+    );
 }
 
 #[test]
