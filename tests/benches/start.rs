@@ -3,6 +3,14 @@
 //!
 //! `cargo bench -p tocsin-tests --bench start` prints one line of JSON.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark ends by panicking"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -4,6 +4,14 @@
 //!
 //! `cargo bench -p tocsin-tests --bench threshold` prints one line of JSON.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark ends by panicking"
+)]
+
 mod support;
 
 use rusqlite::{Connection, params};

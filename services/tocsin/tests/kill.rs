@@ -4,6 +4,13 @@
 //!
 //! `TOCSIN_KILLS` and `TOCSIN_KILL_SEED` change how often and in which order.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by panicking"
+)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

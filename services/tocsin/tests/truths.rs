@@ -5,6 +5,13 @@
 //! `TOCSIN_TEST_DATA`, or from `../shared/data` beside the checkout; without them their tests say
 //! that they were left out.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by panicking"
+)]
+
 mod support;
 
 use serde_json::Value;
