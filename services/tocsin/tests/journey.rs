@@ -1,0 +1,202 @@
+//! The commands as a user types them: import beside a running `up`, the mail, its why, a second
+//! `up`, wrong configuration, a rebuild that mails nobody.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by panicking"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use support::{Running, get, page, serve, tocsin, until};
+use tocsin::{facts, runtime};
+use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::topics;
+use tocsin_store::Row;
+use tocsin_stream::embedded::Sync;
+use tocsin_testkit::smtp::{Faults, SmtpServer};
+
+const ROWS: &str = "station,time,pm25\n\
+    Market,2024-03-01T07:00:00Z,20\n\
+    Market,2024-03-01T08:00:00Z,61.5\n\
+    Market,yesterday,70\n\
+    Market,2024-03-01T09:00:00Z,30\n";
+
+struct World {
+    directory: tempfile::TempDir,
+    server: SmtpServer,
+}
+
+impl World {
+    fn new() -> World {
+        let world = World {
+            directory: tempfile::tempdir().unwrap(),
+            server: SmtpServer::start(Faults::new()).unwrap(),
+        };
+        let text = format!(
+            r#"
+[channels.email]
+transport = "smtp"
+host = "127.0.0.1"
+port = {}
+tls = "none"
+[[sources]]
+name = "stations"
+kind = "csv"
+event = "reading"
+subject = "{{station}}"
+time = "{{time}}"
+measure = "pm25"
+value = "{{pm25}}"
+unit = "ug/m3"
+[[detectors]]
+name = "dusty"
+kind = "threshold"
+measure = "pm25"
+raise_above = 55
+clear_below = 45
+"#,
+            world.server.port()
+        );
+        std::fs::write(world.path("tocsin.toml"), text).unwrap();
+        std::fs::write(world.path("rows.csv"), ROWS).unwrap();
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// A subcommand with its configuration and data directory.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = tocsin();
+        command.args(words).arg("--config").arg(self.path("tocsin.toml"));
+        command.arg("--data").arg(self.data());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn up(&self) -> (Running, String) {
+        serve(&mut self.command(&["up"]))
+    }
+
+    fn import(&self, file: &str) -> Output {
+        let mut command = self.command(&["import", "--source", "stations"]);
+        command.arg(self.path(file)).output().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// SIGTERM, and how it ended.
+fn stop(mut running: Running) -> Option<i32> {
+    Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();
+    running.0.wait().unwrap().code()
+}
+
+fn tables(data: &Path) -> Vec<(&'static str, Vec<Row>)> {
+    let store = runtime::open_store(data).unwrap();
+    let all = tocsin_project::projections::all_tables();
+    all.into_iter().map(|table| (table.name, store.dump(table).unwrap())).collect()
+}
+
+#[test]
+fn from_a_file_to_a_mail_to_its_why_and_back_from_the_log() {
+    let world = World::new();
+    let add = ["watch", "add", "--email", "ada@example.org", "--detector", "dusty"];
+    assert_eq!(world.run(&add).status.code(), Some(0));
+    let (up, url) = world.up();
+
+    let imported = world.import("rows.csv");
+    assert_eq!(imported.status.code(), Some(5), "a row cannot be read, and that is said");
+    assert!(text(&imported.stdout).contains("rows.csv:4: "), "{}", text(&imported.stdout));
+    assert!(world.server.wait_for(2, std::time::Duration::from_secs(30)), "two mails");
+    until("both deliveries are sent", || {
+        let items = get(&format!("{url}/api/v1/deliveries"))["items"].clone();
+        items.as_array().unwrap().iter().filter(|item| item["state"] == "sent").count() == 2
+    });
+    let again = world.import("rows.csv");
+    assert!(text(&again.stdout).contains("already imported"), "{}", text(&again.stdout));
+
+    let id = world.server.accepted()[0].message_id.clone();
+    let why = get(&format!("{url}/api/v1/why/{id}")).to_string();
+    for part in ["dusty", "rows.csv:3", "aqi.readings", "61.5", "ada@example.org"] {
+        assert!(why.contains(part), "{part} is not in {why}");
+    }
+    for path in ["inbox", "alerts", "subjects", &format!("why/{id}"), &format!("mails/{id}")] {
+        assert!(page(&format!("{url}/{path}")).contains("Market"), "{path}");
+    }
+    assert!(page(&format!("{url}/subjects/Market")).contains("<svg"));
+    assert_eq!(stop(up), Some(0));
+
+    let mut command = tocsin();
+    let told = command.arg("why").arg("--data").arg(world.data()).arg(format!("<{id}>")).output();
+    assert!(text(&told.unwrap().stdout).contains("rows.csv:3"));
+
+    let log = runtime::open_log(&world.data(), Sync::Full).unwrap();
+    let letters: Vec<DeadLetter> = facts::all(&*log, topics::DEAD_LETTERS).unwrap();
+    assert_eq!(text(&letters[0].value).trim_end(), "Market,yesterday,70");
+    drop(log);
+
+    let before = tables(&world.data());
+    assert!(before.iter().any(|(_, rows)| rows.len() >= 2));
+    let mut command = tocsin();
+    let rebuilt = command.args(["projections", "rebuild", "--data"]).arg(world.data()).output();
+    assert!(rebuilt.unwrap().status.success());
+    let (up, _) = world.up();
+    assert_eq!(stop(up), Some(0));
+    assert_eq!(tables(&world.data()), before, "a replay gives the same rows");
+    assert_eq!(world.server.accepted().len(), 2, "a replay mails nobody");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_own_exit_code() {
+    let world = World::new();
+    let (_up, _) = world.up();
+    let second = world.command(&["up", "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(4));
+    assert!(text(&second.stderr).contains("data"), "{}", text(&second.stderr));
+
+    let wrong = ["watch", "add", "--email", "ada@example.org", "--detector", "dutsy"];
+    let wrong = world.run(&wrong);
+    assert_eq!(wrong.status.code(), Some(3));
+    assert!(text(&wrong.stderr).contains("did you mean \"dusty\"?"), "{}", text(&wrong.stderr));
+
+    std::fs::write(world.path("tocsin.toml"), "[[detector]]\n").unwrap();
+    let unknown = world.run(&["watch", "list"]);
+    assert_eq!(unknown.status.code(), Some(3));
+    let said = text(&unknown.stderr);
+    assert!(said.contains("tocsin.toml:1") && said.contains("did you mean `detectors`?"), "{said}");
+
+    assert_eq!(tocsin().arg("backtset").output().unwrap().status.code(), Some(2));
+    let mut why = tocsin();
+    let why = why.arg("why").arg("--data").arg(world.data()).arg("nobody@nowhere").output();
+    assert_eq!(why.unwrap().status.code(), Some(5));
+}
+
+#[test]
+fn the_demo_needs_nothing_and_its_first_mail_can_say_why() {
+    let (_demo, url) = serve(tocsin().arg("demo"));
+    until("the first mail", || {
+        let items = get(&format!("{url}/api/v1/deliveries"))["items"].clone();
+        items.as_array().unwrap().iter().any(|item| item["state"] == "sent")
+    });
+    let inbox = page(&format!("{url}/inbox"));
+    let at = inbox.find("/why/").expect("a why link");
+    let path: String = inbox[at..].chars().take_while(|c| *c != '"').collect();
+    let why = page(&format!("{url}{path}"));
+    assert!(why.contains("csv.gz:"), "the raw event names its file and line");
+}
