@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod memory;
 
 pub mod effects;
+mod scan;
 pub mod state;
 pub mod step;
 pub mod table;

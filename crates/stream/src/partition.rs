@@ -8,9 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 use tocsin_domain::{Micros, TopicPartition};
 
-/// About how much of a changelog is read at a time.
-const READ_BYTES: usize = 4 << 20;
-
 pub struct Partition<S> {
     pub store: Store<S>,
     /// Whether the state has changed since the last snapshot.
@@ -38,7 +35,7 @@ impl<S: State> Partition<S> {
         store.set_now(now);
         let span = log.span(changelog)?;
         let found = snapshots.and_then(|at| snapshot::read(at, changelog, now, store));
-        let mut next = match found {
+        let from = match found {
             Some(next) if (span.start..=span.end).contains(&next) => next,
             refused => {
                 // It must not come to be trusted when the changelog has grown past it.
@@ -50,15 +47,10 @@ impl<S: State> Partition<S> {
                 span.start
             }
         };
-        while next < span.end {
-            let batch = log.read(changelog, next, READ_BYTES)?;
-            for record in batch.records() {
-                if !store.restore(record.key, record.value) {
-                    return Err(Failure::State(changelog.clone()));
-                }
-            }
-            next = if batch.is_empty() { span.end } else { batch.next };
-        }
+        log.scan(changelog, from, |record| match store.restore(record.key, record.value) {
+            true => Ok(()),
+            false => Err(Failure::State(changelog.clone())),
+        })?;
         Ok(partition)
     }
 

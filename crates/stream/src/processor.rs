@@ -225,11 +225,9 @@ impl<S: Step> Processor<S> {
 
     fn read_tables(&mut self) -> Result<(), Failure> {
         let step = &mut self.step;
-        self.tables.catch_up(&*self.log, &mut |batch| {
-            for record in batch.records() {
-                if let Err(poison) = step.on_table(record.topic, record.key, record.value) {
-                    tracing::error!(position = %record.position(), %poison, "a table's record cannot be read and is left out");
-                }
+        self.tables.catch_up(&*self.log, &mut |record| {
+            if let Err(poison) = step.on_table(record.topic, record.key, record.value) {
+                tracing::error!(position = %record.position(), %poison, "a table's record cannot be read and is left out");
             }
         })?;
         Ok(())

@@ -3,13 +3,10 @@
 //! the moment it was polled.
 
 use crate::log::{Log, LogError};
-use crate::record::Batch;
+use crate::record::Record;
 use crate::topology::{Scope, Table};
 use std::collections::BTreeMap;
 use tocsin_domain::TopicPartition;
-
-/// About how much is read at a time.
-const READ_BYTES: usize = 1 << 20;
 
 /// How far the tables of one service have been read.
 #[derive(Debug, Default)]
@@ -41,17 +38,13 @@ impl Tables {
     pub fn catch_up(
         &mut self,
         log: &dyn Log,
-        take: &mut dyn FnMut(&Batch),
+        take: &mut dyn FnMut(&Record<'_>),
     ) -> Result<(), LogError> {
         for (at, next) in &mut self.cursors {
-            while *next < log.span(at)?.end {
-                let batch = log.read(at, *next, READ_BYTES)?;
-                if batch.is_empty() {
-                    break;
-                }
-                *next = batch.next;
-                take(&batch);
-            }
+            *next = log.scan(at, *next, |record| {
+                take(record);
+                Ok::<(), LogError>(())
+            })?;
         }
         Ok(())
     }

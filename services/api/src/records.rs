@@ -4,9 +4,6 @@ use tocsin_domain::partition::partition_of;
 use tocsin_domain::{Position, TopicPartition};
 use tocsin_stream::{Batch, Log, LogError, Record};
 
-/// About how much of a topic is read at a time.
-const READ_BYTES: usize = 1 << 20;
-
 /// Calls `take` with the record at a position; `None` if the log holds none there any more.
 pub(crate) fn at<T>(
     log: &dyn Log,
@@ -25,17 +22,14 @@ pub(crate) fn at<T>(
 /// What the log still says about a key, oldest first: nothing that stands before a tombstone.
 pub(crate) fn history(log: &dyn Log, topic: &str, key: &[u8]) -> Result<Vec<Vec<u8>>, LogError> {
     let at = TopicPartition::new(topic, partition_of(key, log.partitions(topic)?));
-    let span = log.span(&at)?;
-    let (mut next, mut values) = (span.start, Vec::new());
-    while next < span.end {
-        let batch = log.read(&at, next, READ_BYTES)?;
-        for record in batch.records().filter(|record| record.key == key) {
-            match record.value {
-                Some(value) => values.push(value.to_vec()),
-                None => values.clear(),
-            }
+    let mut values = Vec::new();
+    log.scan_all(&at, |record| {
+        match record.value {
+            _ if record.key != key => {}
+            Some(value) => values.push(value.to_vec()),
+            None => values.clear(),
         }
-        next = if batch.is_empty() { span.end } else { batch.next };
-    }
+        Ok::<(), LogError>(())
+    })?;
     Ok(values)
 }

@@ -14,9 +14,6 @@ use tocsin_stream::{Log, LogError};
 /// Where cursors are.
 pub const TOPIC: &str = tocsin_domain::topics::INGEST_CURSORS_CHANGELOG;
 
-/// How much is read at once when a cursor is looked for.
-const READ_BYTES: usize = 1 << 20;
-
 /// How far one file has been imported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
@@ -72,18 +69,12 @@ pub fn key(tenant: &str, source: &str, path: &Path) -> Vec<u8> {
 /// Those of the log.
 pub fn find(log: &dyn Log, key: &[u8]) -> Result<Option<Cursor>, LogError> {
     let at = TopicPartition::new(TOPIC, partition_of(key, log.partitions(TOPIC)?));
-    let span = log.span(&at)?;
-    let mut next = span.start;
     let mut latest = None;
-    while next < span.end {
-        let batch = log.read(&at, next, READ_BYTES)?;
-        for record in batch.records().filter(|record| record.key == key) {
+    log.scan_all(&at, |record| {
+        if record.key == key {
             latest = record.value.and_then(|value| serde_json::from_slice(value).ok());
         }
-        if batch.next <= next {
-            break;
-        }
-        next = batch.next;
-    }
+        Ok::<(), LogError>(())
+    })?;
     Ok(latest)
 }

@@ -17,8 +17,6 @@ use tocsin_stream::{Log, LogError};
 const MARK: &str = "project";
 /// Grows when a projection writes other values into the same columns.
 const VERSION: u32 = 1;
-/// About how much of a changelog is read at a time.
-const READ_BYTES: usize = 1 << 20;
 
 /// What was done to the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,18 +84,14 @@ fn forget(log: &dyn Log) -> Result<(), RebuildError> {
 
 /// The keys that have a state.
 fn keys(log: &dyn Log, at: &TopicPartition) -> Result<BTreeSet<Vec<u8>>, LogError> {
-    let span = log.span(at)?;
-    let (mut next, mut keys) = (span.start, BTreeSet::new());
-    while next < span.end {
-        let batch = log.read(at, next, READ_BYTES)?;
-        for record in batch.records() {
-            match record.value {
-                Some(_) => keys.insert(record.key.to_vec()),
-                None => keys.remove(record.key),
-            };
-        }
-        next = if batch.is_empty() { span.end } else { batch.next };
-    }
+    let mut keys = BTreeSet::new();
+    log.scan_all(at, |record| {
+        match record.value {
+            Some(_) => keys.insert(record.key.to_vec()),
+            None => keys.remove(record.key),
+        };
+        Ok::<(), LogError>(())
+    })?;
     Ok(keys)
 }
 

@@ -218,14 +218,7 @@ fn each(
     take: &mut dyn FnMut(&Record<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for partition in 0..log.partitions(topic)? {
-        let at = TopicPartition::new(topic, partition);
-        let span = log.span(&at)?;
-        let mut next = span.start;
-        while next < span.end {
-            let batch = log.read(&at, next, 1 << 20)?;
-            batch.records().try_for_each(|record| take(&record))?;
-            next = if batch.is_empty() { span.end } else { batch.next };
-        }
+        log.scan_all(&TopicPartition::new(topic, partition), &mut *take)?;
     }
     Ok(())
 }

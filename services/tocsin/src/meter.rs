@@ -57,15 +57,11 @@ impl Meter {
 
     fn read_on(&mut self) -> Result<(), LogError> {
         for (at, next) in &mut self.cursors {
-            while *next < self.log.span(at)?.end {
-                let batch = self.log.read(at, *next, 1 << 20)?;
-                if batch.is_empty() {
-                    break;
-                }
-                *next = batch.next;
-                let (metrics, waits) = (&self.metrics, &mut self.waits);
-                batch.records().for_each(|record| count(metrics, waits, &record));
-            }
+            let (metrics, waits) = (&self.metrics, &mut self.waits);
+            *next = self.log.scan(at, *next, |record| {
+                count(metrics, waits, record);
+                Ok::<(), LogError>(())
+            })?;
         }
         Ok(())
     }

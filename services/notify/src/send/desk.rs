@@ -367,27 +367,21 @@ fn open_worker(sender: &Sender) -> Result<Box<dyn Worker>, LogError> {
 fn restore(log: &dyn Log, partition: u32) -> Result<Option<Record>, LogError> {
     let (at, key) =
         (TopicPartition::new(topics::NOTIFY_SENDS_CHANGELOG, partition), partition.to_string());
-    let span = log.span(&at)?;
-    let (mut next, mut found) = (span.start, None);
-    while next < span.end {
-        let batch = log.read(&at, next, 4 << 20)?;
-        let records = batch.records().filter(|record| record.key == key.as_bytes());
-        for record in records {
-            let decoded = record.value.map(Record::decode);
-            found = match decoded {
-                Some(None) => {
-                    return Err(LogError::Damaged {
-                        at,
-                        offset: record.offset,
-                        reason: "the sender's record cannot be read".to_owned(),
-                    });
-                }
-                Some(state) => state,
-                None => None,
-            };
+    let mut found = None;
+    log.scan_all(&at, |record| {
+        if record.key != key.as_bytes() {
+            return Ok(());
         }
-        next = if batch.is_empty() { span.end } else { batch.next };
-    }
+        found = match record.value.map(Record::decode) {
+            None => None,
+            Some(Some(state)) => Some(state),
+            Some(None) => {
+                let reason = "the sender's record cannot be read".to_owned();
+                return Err(LogError::Damaged { at: at.clone(), offset: record.offset, reason });
+            }
+        };
+        Ok(())
+    })?;
     Ok(found)
 }
 
