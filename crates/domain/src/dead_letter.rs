@@ -26,7 +26,7 @@ pub struct DeadLetter {
     pub reason: String,
     /// Which service could not process it.
     pub service: String,
-    /// When that was.
+    /// When the log took it, or the source read it.
     pub at: Micros,
 }
 
@@ -44,7 +44,7 @@ pub struct LateEvent {
     pub event_time: Micros,
     /// The watermark that had already passed.
     pub watermark: Micros,
-    /// When it was found late.
+    /// When the log took it.
     pub at: Micros,
 }
 

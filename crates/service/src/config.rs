@@ -8,7 +8,7 @@ mod environment;
 mod error;
 mod secret;
 
-pub use error::{ConfigError, suggest};
+pub use error::{ConfigError, suggest, with_hint};
 pub use secret::Secret;
 
 use serde::de::DeserializeOwned;
@@ -51,7 +51,12 @@ impl Document {
             Some(path) => {
                 let name = path.display().to_string();
                 let text = std::fs::read_to_string(path).map_err(|e| {
-                    ConfigError::new(&name, format!("cannot read the configuration file: {e}"))
+                    ConfigError::new(
+                        &name,
+                        format!(
+                            "cannot read the configuration file: {e}; name another with --config"
+                        ),
+                    )
                 })?;
                 let mut document = Document::parse(&text, &name)?;
                 document.directory = path.parent().map(Path::to_owned).unwrap_or_default();

@@ -58,8 +58,9 @@ impl<W> Effects<W> {
         self.transaction.to(topic, key).push_with(key, |out| wire::write(fact, out));
     }
 
-    /// Sets an input aside that can never be processed, with its original bytes.
-    pub fn dead_letter(&mut self, record: &Record<'_>, class: &str, reason: &str, now: Micros) {
+    /// Sets an input aside that can never be processed, with its original bytes. It says when the
+    /// log took the input, so that a replay says the same.
+    pub fn dead_letter(&mut self, record: &Record<'_>, class: &str, reason: &str) {
         let position = record.position();
         let letter = DeadLetter {
             id: Id::of("dead-letter", &[self.service.as_bytes(), position.to_string().as_bytes()]),
@@ -71,7 +72,7 @@ impl<W> Effects<W> {
             class: class.to_owned(),
             reason: reason.to_owned(),
             service: self.service.clone(),
-            at: now,
+            at: record.time,
         };
         self.tally.dead_letters += 1;
         let out = self.transaction.to(self.dead_letters, record.key);
@@ -79,13 +80,7 @@ impl<W> Effects<W> {
     }
 
     /// Sets an event aside that came after its subject's watermark.
-    pub fn late(
-        &mut self,
-        record: &Record<'_>,
-        event_time: Micros,
-        watermark: Micros,
-        now: Micros,
-    ) {
+    pub fn late(&mut self, record: &Record<'_>, event_time: Micros, watermark: Micros) {
         let position = record.position();
         let late = LateEvent {
             id: Id::of("late-event", &[self.service.as_bytes(), position.to_string().as_bytes()]),
@@ -93,7 +88,7 @@ impl<W> Effects<W> {
             value: record.value.unwrap_or_default().to_vec(),
             event_time,
             watermark,
-            at: now,
+            at: record.time,
         };
         self.tally.late_events += 1;
         let out = self.transaction.to(self.late_events, record.key);

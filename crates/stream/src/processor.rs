@@ -240,7 +240,7 @@ impl<S: Step> Processor<S> {
             count += 1;
             let done = self.step.on_record(&record, now, &mut partition.store, &mut self.effects);
             if let Err(poison) = done {
-                self.effects.dead_letter(&record, poison.class, &poison.reason, now);
+                self.effects.dead_letter(&record, poison.class, &poison.reason);
             }
         }
         let at = TopicPartition { topic: batch.topic.clone(), partition: batch.partition };

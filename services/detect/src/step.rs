@@ -105,7 +105,7 @@ impl Step for DetectStep {
             Arrival::Now => scene.evaluate(subject, &event, record),
             Arrival::Waits => {}
             Arrival::Duplicate => scene.effects.duplicate(),
-            Arrival::Late { watermark } => scene.effects.late(record, identity.0, watermark, now),
+            Arrival::Late { watermark } => scene.effects.late(record, identity.0, watermark),
         }
         let watermark = subject.timeline.watermark(stream.lateness);
         scene.release(subject, record.key, watermark);
@@ -180,7 +180,7 @@ impl Scene<'_> {
             self.publish(rule, record.key, subject.partition);
         }
         if let Some(reason) = refused {
-            self.effects.dead_letter(record, "value", &reason, self.now);
+            self.effects.dead_letter(record, "value", &reason);
         }
     }
 
@@ -200,7 +200,7 @@ impl Scene<'_> {
                 Ok(event) => self.evaluate(subject, &event, &record),
                 // It was read when it arrived: only a changed schema id can make this happen.
                 Err(Poison { class, reason }) => {
-                    self.effects.dead_letter(&record, class, &reason, self.now);
+                    self.effects.dead_letter(&record, class, &reason);
                 }
             }
         }

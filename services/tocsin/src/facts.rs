@@ -61,7 +61,13 @@ pub fn declare(
         }
     }
     for (subscriber, watch) in watches {
-        changes.wish(&asked, subscriber, watch);
+        let known = asked.watches.get(&watch.key());
+        if known.is_some_and(|known| !known.active) && asked.declared.contains(&watch.key()) {
+            // Somebody has ended it since: a person's no outlives a restart.
+            tracing::warn!(watch = %watch.id, "a watch of the configuration was ended and stays so; `tocsin watch add` begins it again");
+        } else {
+            changes.wish(&asked, subscriber, watch);
+        }
     }
     let keys: Vec<String> = watches.iter().map(|(_, watch)| watch.key()).collect();
     for key in asked.declared.iter().filter(|key| !keys.contains(key)) {

@@ -228,6 +228,13 @@ impl Display for Report {
                 writeln!(f, "         {} {}", mail.event_time, mail.subject)?;
             }
         }
+        if self.late_events > 0 {
+            writeln!(
+                f,
+                "hint     {} events came when later ones of their subject had been seen; [topics.\"…\"] allowed_lateness lets a topic wait",
+                self.late_events
+            )?;
+        }
         let mails: usize = self.watches.iter().map(|watch| watch.mails.len()).sum();
         writeln!(
             f,

@@ -63,6 +63,21 @@ pub fn open_log(data: &Path, sync: Sync) -> anyhow::Result<Arc<dyn Log>> {
     Ok(open_embedded(data, sync)?)
 }
 
+/// The same, for commands that only make sense where something has run before.
+///
+/// # Errors
+/// If there is no log, or it cannot be opened; exit code 4.
+pub fn open_existing(data: &Path, sync: Sync) -> anyhow::Result<Arc<dyn Log>> {
+    if !data.join("log.db").is_file() {
+        let text = format!(
+            "there is no Tocsin data in {}; name the directory with --data",
+            data.display()
+        );
+        return Err(Exit::error(Kind::Unreachable, text));
+    }
+    open_log(data, sync)
+}
+
 fn open_embedded(data: &Path, sync: Sync) -> anyhow::Result<Arc<EmbeddedLog>> {
     let unreachable = |error| Exit::error(Kind::Unreachable, error);
     let options = LogOptions { sync, ..LogOptions::default() };

@@ -117,8 +117,11 @@ impl Settings {
         let log: LogSection = errors.of(document.section("log")).unwrap_or_default();
         let store: StoreSection = errors.of(document.section("store")).unwrap_or_default();
         let (Embedded::Embedded, Embedded::Embedded) = (log.kind, store.kind);
-        let conditions = errors.of(conditions(document, &tenant)).unwrap_or_default();
-        let watches = errors.of(watches(document, &tenant, &conditions, now)).unwrap_or_default();
+        let conditions = errors.of(conditions(document, &tenant));
+        // Without its detectors, every watch would seem wrong.
+        let watches = conditions.as_ref().map(|all| watches(document, &tenant, all, now));
+        let watches = watches.and_then(|watches| errors.of(watches)).unwrap_or_default();
+        let conditions = conditions.unwrap_or_default();
         let settings = Settings {
             sync: match log.sync {
                 SyncSection::Full => Sync::Full,
@@ -162,9 +165,16 @@ fn conditions(document: &Document, tenant: &str) -> Result<Vec<Condition>, Confi
     let entries: Vec<serde_json::Value> = document.list("detectors")?;
     tocsin_detect::section(tenant, &entries).map_err(|problems| {
         let problem =
-            |p: tocsin_detect::Problem| document.problem("detectors", &p.detector, p.to_string());
+            |p: tocsin_detect::Problem| document.problem("detectors", &p.detector, with_hint(&p));
         problems.into_iter().map(problem).fold(ConfigError::default(), ConfigError::and)
     })
+}
+
+/// The problem, with a suggestion where a key is not known.
+fn with_hint(problem: &tocsin_detect::Problem) -> String {
+    let mut problem = problem.clone();
+    problem.reason = tocsin_service::config::with_hint(&problem.reason);
+    problem.to_string()
 }
 
 fn watches(

@@ -188,6 +188,35 @@ fn what_is_wrong_is_said_with_its_own_exit_code() {
 }
 
 #[test]
+fn a_watch_that_was_ended_stays_ended_though_the_configuration_declares_it() {
+    let world = World::new();
+    let config = world.path("tocsin.toml");
+    let declared = std::fs::read_to_string(&config).unwrap()
+        + "[[watches]]\nemail = \"ada@example.org\"\ndetector = \"dusty\"\n";
+    std::fs::write(&config, declared).unwrap();
+    let list = || -> Vec<serde_json::Value> {
+        serde_json::from_slice(&world.run(&["watch", "list", "--json"]).stdout).unwrap()
+    };
+    assert_eq!(world.run(&["watch", "list"]).status.code(), Some(4), "there is no data yet");
+    let (up, url) = world.up();
+    let watches = list();
+    assert_eq!(watches.len(), 1);
+    let leave = format!("{url}/unsubscribe/{}", watches[0]["id"].as_str().unwrap());
+    assert!(page(&leave).contains("Stop"), "asking changes nothing");
+    assert_eq!(list().len(), 1);
+    ureq::post(&leave).send_empty().unwrap();
+    until("the watch is ended", || list().is_empty());
+    assert_eq!(stop(up), Some(0));
+
+    let (up, _) = world.up();
+    assert!(list().is_empty(), "a restart brings nobody back");
+    let again = ["watch", "add", "--email", "ada@example.org", "--detector", "dusty"];
+    assert_eq!(world.run(&again).status.code(), Some(0));
+    assert_eq!(list().len(), 1);
+    assert_eq!(stop(up), Some(0));
+}
+
+#[test]
 fn the_demo_needs_nothing_and_its_first_mail_can_say_why() {
     let (_demo, url) = serve(tocsin().arg("demo"));
     until("the first mail", || {

@@ -64,7 +64,7 @@ pub(super) fn hint<'a>(found: &str, known: impl Iterator<Item = &'a str> + Clone
 }
 
 /// The library's message in our words, with a suggestion where it names an unknown word.
-pub(super) fn with_hint(message: &str) -> String {
+pub fn with_hint(message: &str) -> String {
     let message = message.trim().replace('\n', ", ");
     for (theirs, ours) in [("unknown field", "unknown key"), ("unknown variant", "unknown value")] {
         if message.starts_with(theirs) {

@@ -15,10 +15,14 @@ pub(super) fn headline(alert: &Alert) -> String {
     let headline = match alert.detector.as_str() {
         "anomaly" if over => format!("{measure} in {place} is back to usual: {value}"),
         "anomaly" => format!("Unusual {measure} in {place}: {value}{}", expected(alert)),
-        "high-volume-sales" if over => format!("Sales of {place} are back to {value}"),
         "high-volume-sales" => {
             let verb = if alert.measure == "units" { "sold" } else { "earned" };
-            format!("High-volume sale: {place} {verb} {value}")
+            let windowed = alert.evidence.figures.contains_key("window-end");
+            match (over, windowed) {
+                (false, _) => format!("High-volume sale: {place} {verb} {value}"),
+                (true, true) => format!("High-volume sale is over: {place} {verb} {value} in all"),
+                (true, false) => format!("Sales of {place} are back to {value}"),
+            }
         }
         _ => {
             let back = if over { "back to " } else { "" };
@@ -159,6 +163,8 @@ mod tests {
     fn headlines() {
         let moderate = Alert { band: "Moderate".into(), value: "61".into(), ..alert(Cleared) };
         let units = Alert { measure: "units".into(), unit: "units".into(), ..sale(Raised) };
+        let mut closed = sale(Cleared);
+        closed.evidence.figures.insert("window-end".into(), "2024-03-01T00:00:00Z".into());
         let plain = |state| Alert {
             band: String::new(),
             value: "182.3".into(),
@@ -179,6 +185,7 @@ mod tests {
             (sale(Raised), "High-volume sale: Lego 75192 earned 7,431,200 ARS"),
             (units, "High-volume sale: Lego 75192 sold 7,431,200 units"),
             (sale(Cleared), "Sales of Lego 75192 are back to 7,431,200 ARS"),
+            (closed, "High-volume sale is over: Lego 75192 earned 7,431,200 ARS in all"),
         ] {
             assert_eq!(headline(&alert), wanted);
         }

@@ -2,6 +2,7 @@
 //! services that `tocsin up` runs. The configuration and the data are part of the program.
 
 use crate::cli::DemoArgs;
+use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::runtime::{self, Node};
 use crate::settings::Settings;
@@ -44,6 +45,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
             temporary.path().to_owned()
         }
     };
+    claim(&data)?;
     let sources = settings.sources.clone();
     let node = Node::start_as(settings, &data, args.listen, true)?;
     lifecycle::on_signals(&node.stop)?;
@@ -55,6 +57,19 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         replay(&node.log, source, path, &node.stop)?;
     }
     node.wait()
+}
+
+/// The demo declares its own watches, so it must not run on somebody's data.
+fn claim(data: &Path) -> anyhow::Result<()> {
+    let mark = data.join("demo");
+    if data.join("log.db").exists() && !mark.exists() {
+        let text =
+            format!("{} holds data that are not the demo's; choose another --data", data.display());
+        return Err(Exit::error(Kind::Unreachable, text));
+    }
+    std::fs::create_dir_all(data).and_then(|()| std::fs::write(&mark, "")).with_context(|| {
+        format!("cannot keep the demo in {}; choose another --data", data.display())
+    })
 }
 
 fn greet(url: &str) -> anyhow::Result<()> {

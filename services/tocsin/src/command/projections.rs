@@ -21,9 +21,9 @@ pub fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
 }
 
 fn rebuild(data: &Path) -> anyhow::Result<()> {
+    let log = runtime::open_existing(data, Sync::Full)?;
     // A running process would go on writing into the tables that are being dropped.
     let _lock = DirectoryLock::take(data).map_err(|error| Exit::error(Kind::Unreachable, error))?;
-    let log = runtime::open_log(data, Sync::Full)?;
     let store = runtime::open_store(data)?;
     tocsin_project::rebuild(&*log, &*store)?;
     let mut processor = Processor::new(

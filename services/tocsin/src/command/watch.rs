@@ -48,7 +48,7 @@ fn add(args: &WatchArgs) -> anyhow::Result<()> {
 
 fn list(place: &Place, json: bool) -> anyhow::Result<()> {
     let settings = Settings::load(&place.config, facts::now())?;
-    let log = runtime::open_log(&place.data, settings.sync)?;
+    let log = runtime::open_existing(&place.data, settings.sync)?;
     let asked = Asked::read(&*log)?;
     let active = || asked.watches.values().filter(|watch| watch.active);
     if json {
@@ -65,7 +65,7 @@ fn list(place: &Place, json: bool) -> anyhow::Result<()> {
 
 fn remove(place: &Place, id: &str) -> anyhow::Result<()> {
     let settings = Settings::load(&place.config, facts::now())?;
-    let log = runtime::open_log(&place.data, settings.sync)?;
+    let log = runtime::open_existing(&place.data, settings.sync)?;
     let asked = Asked::read(&*log)?;
     let Some(watch) = asked.watches.values().find(|watch| watch.id.to_string() == id) else {
         let text = format!("there is no watch {id}; `tocsin watch list` shows them all");

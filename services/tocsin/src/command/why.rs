@@ -12,7 +12,7 @@ use tocsin_stream::embedded::Sync;
 /// # Errors
 /// A mail that nobody knows (exit code 5), a data directory that cannot be opened (4).
 pub fn run(args: &WhyArgs) -> anyhow::Result<()> {
-    let log = runtime::open_log(&args.data, Sync::Full)?;
+    let log = runtime::open_existing(&args.data, Sync::Full)?;
     let store = runtime::open_store(&args.data)?;
     let id = args.message_id.trim_matches(['<', '>']);
     let why = tocsin_api::explain(id, &*store, &*log, &SchemaIds::default())
