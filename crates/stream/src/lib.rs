@@ -19,6 +19,7 @@ pub mod table;
 pub mod topology;
 
 pub mod crash;
+mod failure;
 mod partition;
 pub mod processor;
 pub mod snapshot;

@@ -1,7 +1,7 @@
 //! One partition of a running service: its state, when it was last busy, and its snapshots.
 
+use crate::failure::Failure;
 use crate::log::Log;
-use crate::processor::Failure;
 use crate::snapshot;
 use crate::state::{State, Store};
 use std::path::Path;

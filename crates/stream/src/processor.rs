@@ -6,6 +6,7 @@
 
 use crate::crash;
 use crate::effects::{Effects, Tally};
+pub use crate::failure::Failure;
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
 use crate::partition::Partition;
 use crate::record::Batch;
@@ -75,28 +76,6 @@ pub struct Turn {
     pub commit: Duration,
     /// Whether the transaction was dropped and will be done again.
     pub aborted: bool,
-}
-
-/// Why a processor cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The topology does not fit topics.yaml.
-    #[error("{}", .0.join("\n"))]
-    Topology(Vec<String>),
-    /// The log does not answer.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The transaction can never be committed by this worker.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// The rows could not be written.
-    #[error("cannot write the projections: {0}")]
-    Sink(String),
-    /// A record of a changelog cannot be read.
-    #[error(
-        "{0} holds a state that this version cannot read: it was written by a newer version, or by something else"
-    )]
-    State(TopicPartition),
 }
 
 /// Runs one step over its topology.
