@@ -74,9 +74,3 @@ impl Serialize for Money {
 pub fn plain(decimal: Decimal) -> Decimal {
     decimal.normalize()
 }
-
-/// The decimal that `value` prints as, so 0.1 becomes exactly 0.1. `None` for NaN, infinities and
-/// what does not fit 28 digits.
-pub fn from_f64(value: f64) -> Option<Decimal> {
-    value.is_finite().then(|| value.to_string().parse().ok()).flatten()
-}
