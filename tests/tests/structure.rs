@@ -165,14 +165,28 @@ fn services_never_depend_on_each_other() {
 }
 
 #[test]
-fn every_manifest_takes_the_workspace_lints_and_unsafe_is_forbidden() {
+fn every_manifest_takes_the_workspace_lints() {
     let workspace: toml::Table = text("Cargo.toml").parse().unwrap();
     let lint = &workspace["workspace"]["lints"]["rust"]["unsafe_code"];
-    assert_eq!(lint.as_str(), Some("forbid"));
+    assert_eq!(lint.as_str(), Some("deny"));
     for member in members() {
         let inherits = manifest(&member).get("lints").and_then(|l| l.get("workspace")?.as_bool());
         assert_eq!(inherits, Some(true), "{member}/Cargo.toml needs [lints] workspace = true");
     }
+}
+
+/// The one module that calls librdkafka's C interface.
+const UNSAFE: &str = "crates/stream/src/kafka/native.rs";
+
+#[test]
+fn only_one_module_may_be_unsafe() {
+    let allows = |file: &String| {
+        let source = text(file);
+        source.lines().any(|line| line.contains("allow(") && line.contains("unsafe_code"))
+    };
+    let found: Vec<_> = rust_files().into_iter().filter(allows).collect();
+    let wrong = found.into_iter().filter(|file| file != UNSAFE && !file.ends_with("structure.rs"));
+    none(wrong.map(|file| format!("{file}: unsafe code stands in {UNSAFE} only")).collect());
 }
 
 #[test]
