@@ -350,6 +350,8 @@ fn two_processes_append_to_one_file() {
         WorkerSpec { id: "r".into(), group: "r".into(), inputs: vec!["a".into(), "b".into()] };
     let mut reader = log.worker(&spec).unwrap();
     let processes = ["a", "b"].map(|name| child(dir.path(), name));
+    assert!(matches!(reader.poll(1, Duration::ZERO), Ok(tocsin_stream::Polled::Assigned(_))));
+    reader.open(&[0, 1]);
     // This process sees what the others commit while they do.
     let mut records = 0;
     while records < 2 * 500 * 40 {

@@ -6,6 +6,7 @@
 //! group, and `native` for the calls into C.
 
 mod admin;
+mod bell;
 mod client;
 mod cluster;
 mod gather;

@@ -112,7 +112,8 @@ pub fn settle<S: Step>(
     while quiet < 2 {
         let turn = processor.turn(Duration::ZERO, now)?;
         observe(&turn);
-        quiet = if turn.records == 0 && !turn.aborted { quiet + 1 } else { 0 };
+        let idle = turn.records == 0 && !turn.aborted && turn.restoring == 0;
+        quiet = if idle { quiet + 1 } else { 0 };
     }
     Ok(())
 }

@@ -2,24 +2,25 @@
 //! input; a partition's number stands for all inputs, so what is joined stays together. A partition
 //! that was not opened yet keeps its records where they are, and holds up no other.
 
+use crate::kafka::bell::Bell;
 use crate::kafka::client::{Change, Context, KafkaOptions, is_fatal};
 use crate::kafka::gather::Gather;
 use crate::kafka::native::{Messages, Queue};
 use crate::kafka::producer::offsets;
 use crate::log::{LogError, Polled, WorkerSpec};
+use crate::record::Batch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
 
 /// How long a question to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
-/// How late a change of the group may be seen while records are waited for.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How late something may be seen that does not ring the bell.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// A member of a group.
 pub(super) struct Member {
@@ -31,8 +32,11 @@ pub(super) struct Member {
     leaving: Vec<u32>,
     /// What has come and could not be seated yet, because the broker did not answer.
     coming: Vec<u32>,
+    /// The seat that is served first by the next poll.
+    turn: usize,
     messages: Messages,
-    queue: Arc<Queue<Context>>,
+    _changes: Option<Queue<Context>>,
+    bell: Bell,
     consumer: Arc<BaseConsumer<Context>>,
 }
 
@@ -46,9 +50,7 @@ struct Seat {
     /// Where it begins if nothing was ever committed.
     start: u64,
     open: bool,
-    /// The number that messages call its topic by.
-    topic: Option<usize>,
-    gather: Gather,
+    queue: Queue<Context>,
 }
 
 impl Member {
@@ -67,7 +69,7 @@ impl Member {
         let failed = |error: KafkaError| options.unavailable("start a consumer", error);
         let consumer: BaseConsumer<Context> =
             config.create_with_context(Context::default()).map_err(failed)?;
-        let consumer = Arc::new(consumer);
+        let (consumer, bell) = (Arc::new(consumer), Bell::new()?);
         Ok(Member {
             options: options.clone(),
             inputs: spec.inputs.clone(),
@@ -75,8 +77,10 @@ impl Member {
             seats: Vec::new(),
             leaving: Vec::new(),
             coming: Vec::new(),
+            turn: 0,
             messages: Messages::default(),
-            queue: Arc::new(Queue::new(consumer.clone())),
+            _changes: Queue::of_client(&consumer, bell.rope()),
+            bell,
             consumer,
         })
     }
@@ -86,38 +90,54 @@ impl Member {
         &self.consumer
     }
 
-    pub(super) fn queue(&self) -> &Arc<Queue<Context>> {
-        &self.queue
+    /// Ends a poll that waits; from any thread.
+    pub(super) fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        self.bell.waker()
     }
 
-    /// As [`crate::Worker::poll`]; ends early when `woken` is set.
-    pub(super) fn poll(
-        &mut self,
-        max: usize,
-        timeout: Duration,
-        woken: &AtomicBool,
-    ) -> Result<Polled, LogError> {
+    /// As [`crate::Worker::poll`].
+    pub(super) fn poll(&mut self, max: usize, timeout: Duration) -> Result<Polled, LogError> {
         let until = Instant::now().checked_add(timeout);
         self.join()?;
         self.let_go()?;
         loop {
-            let left = until.map_or(GLANCE, |until| until.saturating_duration_since(Instant::now()));
-            let wait = left.min(GLANCE);
-            let reads = self.seats.iter().any(|seat| seat.open);
-            self.serve(if reads { Duration::ZERO } else { wait })?;
+            self.serve()?;
             if let Some(change) = self.change()? {
                 return Ok(change);
             }
-            if reads {
-                let taken = self.queue.take(&mut self.messages, max, wait);
-                taken.map_err(|code| self.options.unavailable("read", code))?;
-            }
-            let batches = self.gather()?;
-            let woken = woken.swap(false, Ordering::AcqRel);
-            if woken || !batches.is_empty() || left.is_zero() {
+            let batches = self.take(max)?;
+            let left =
+                until.map_or(GLANCE, |until| until.saturating_duration_since(Instant::now()));
+            if !batches.is_empty() || left.is_zero() || self.bell.wait(left.min(GLANCE)) {
                 return Ok(Polled::Records(batches));
             }
         }
+    }
+
+    /// One round over the open partitions, beginning where the last round stopped.
+    fn take(&mut self, max: usize) -> Result<Vec<Batch>, LogError> {
+        let (mut batches, mut left, first) = (Vec::new(), max, self.turn);
+        for i in 0..self.seats.len() {
+            let turn = (first + i) % self.seats.len();
+            let seat = &mut self.seats[turn];
+            if !seat.open {
+                continue;
+            }
+            let taken = seat.queue.take(&mut self.messages, left);
+            taken.map_err(|code| self.options.unavailable(&format!("read {}", seat.at), code))?;
+            let gathered = seat.gather(&self.messages);
+            left = left.saturating_sub(self.messages.len());
+            self.messages.clear();
+            match gathered {
+                Ok(batch) => batches.extend(batch),
+                Err(code) => return Err(self.fault(turn, code)),
+            }
+            self.turn = turn + 1;
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(batches)
     }
 
     fn join(&mut self) -> Result<(), LogError> {
@@ -129,8 +149,8 @@ impl Member {
     }
 
     /// Lets the client work: it tells of changes and errors.
-    fn serve(&self, wait: Duration) -> Result<(), LogError> {
-        match self.consumer.poll(wait) {
+    fn serve(&self) -> Result<(), LogError> {
+        match self.consumer.poll(Duration::ZERO) {
             None | Some(Ok(_)) => Ok(()),
             Some(Err(error)) if is_fatal(&error) => Err(LogError::Refused(format!(
                 "this member cannot stay in its group: {error}; give every process of a service a slot of its own, and see that it may read its topics"
@@ -188,12 +208,12 @@ impl Member {
                 Some(next) => next,
                 None => self.low(&at)?,
             };
-            let (next, gather) = (committed.unwrap_or(start), Gather::default());
-            seats.push(Seat { at, committed, next, start, open: false, topic: None, gather });
+            let queue = Queue::of_partition(&self.consumer, self.bell.rope(), &at);
+            let queue = queue.ok_or_else(|| LogError::UnknownPartition(at.clone()))?;
+            let next = committed.unwrap_or(start);
+            seats.push(Seat { at, committed, next, start, open: false, queue });
         }
         let list = offsets(seats.iter().map(|seat| (&seat.at, seat.next)));
-        // Held before they are assigned: no record may come to the main queue.
-        seats.iter().for_each(|seat| self.queue.hold(&seat.at.topic, seat.at.partition));
         list.and_then(|list| self.consumer.incremental_assign(&list))
             .map_err(|error| self.options.unavailable("take up partitions", error))?;
         self.seats.extend(seats);
@@ -215,7 +235,6 @@ impl Member {
         if leaving.is_empty() {
             return Ok(());
         }
-        gone.iter().for_each(|seat| self.queue.hold(&seat.at.topic, seat.at.partition));
         let list = offsets(gone.iter().map(|seat| (&seat.at, seat.next)));
         list.and_then(|list| self.consumer.incremental_unassign(&list))
             .map_err(|error| self.options.unavailable("let go of partitions", error))
@@ -225,40 +244,7 @@ impl Member {
     pub(super) fn open(&mut self, partitions: &[u32]) {
         for seat in self.seats.iter_mut().filter(|seat| partitions.contains(&seat.at.partition)) {
             seat.open = true;
-            self.queue.open(&seat.at.topic, seat.at.partition);
         }
-    }
-
-    /// The messages that were taken, as batches.
-    fn gather(&mut self) -> Result<Vec<crate::record::Batch>, LogError> {
-        let mut last = None;
-        for message in self.messages.iter() {
-            let here = |seat: &Seat| {
-                seat.topic == Some(message.topic) && seat.at.partition as i32 == message.partition
-            };
-            let found = last.filter(|i: &usize| self.seats.get(*i).is_some_and(here)).or_else(|| {
-                self.seats.iter().position(here).or_else(|| {
-                    let name = message.topic_name();
-                    let seat = self.seats.iter_mut().find(|seat| {
-                        *seat.at.topic == *name && seat.at.partition as i32 == message.partition
-                    })?;
-                    seat.topic = Some(message.topic);
-                    self.seats.iter().position(here)
-                })
-            });
-            last = found;
-            // A message of a partition that has gone.
-            let Some(seat) = found.and_then(|i| self.seats.get_mut(i)) else { continue };
-            if let Some(code) = message.error {
-                return Err(fault(&self.options, &self.consumer, seat, code));
-            }
-            if message.offset as u64 >= seat.next {
-                seat.gather.push(&message);
-                seat.next = message.offset as u64 + 1;
-            }
-        }
-        self.messages.clear();
-        Ok(self.seats.iter_mut().filter_map(|seat| seat.gather.take(&seat.at)).collect())
     }
 
     /// Where the group stands with these.
@@ -306,12 +292,30 @@ impl Member {
             .collect()
     }
 
+    /// What an error of a partition means.
+    fn fault(&self, seat: usize, code: RDKafkaErrorCode) -> LogError {
+        let seat = &self.seats[seat];
+        let doing = format!("read {}", seat.at);
+        if !matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) {
+            return self.options.unavailable(&doing, code);
+        }
+        let asked = self.consumer.fetch_watermarks(&seat.at.topic, seat.at.partition as i32, CALL);
+        match asked {
+            Ok((start, end)) => LogError::OutOfRange {
+                at: seat.at.clone(),
+                offset: seat.next,
+                start: start.max(0) as u64,
+                end: end.max(0) as u64,
+            },
+            Err(error) => self.options.unavailable(&doing, error),
+        }
+    }
+
     /// As [`crate::Worker::rewind`].
     pub(super) fn rewind(&mut self) -> Result<(), LogError> {
         self.messages.clear();
         for seat in &mut self.seats {
             seat.next = seat.committed.unwrap_or(seat.start);
-            seat.gather = Gather::default();
         }
         let begun = Instant::now();
         loop {
@@ -328,23 +332,21 @@ impl Member {
     }
 }
 
-fn fault(
-    options: &KafkaOptions,
-    consumer: &BaseConsumer<Context>,
-    seat: &Seat,
-    code: RDKafkaErrorCode,
-) -> LogError {
-    if !matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) {
-        return options.unavailable(&format!("read {}", seat.at), code);
-    }
-    match consumer.fetch_watermarks(&seat.at.topic, seat.at.partition as i32, CALL) {
-        Ok((start, end)) => LogError::OutOfRange {
-            at: seat.at.clone(),
-            offset: seat.next,
-            start: start.max(0) as u64,
-            end: end.max(0) as u64,
-        },
-        Err(error) => options.unavailable(&format!("read {}", seat.at), error),
+impl Seat {
+    /// The messages as a batch, or the error that came instead of one.
+    fn gather(&mut self, messages: &Messages) -> Result<Option<Batch>, RDKafkaErrorCode> {
+        let mut gather = Gather::default();
+        for message in messages.iter() {
+            if let Some(code) = message.error {
+                return Err(code);
+            }
+            // What was fetched before a rewind may still come.
+            if message.offset as u64 >= self.next {
+                self.next = message.offset as u64 + 1;
+                gather.push(&message);
+            }
+        }
+        Ok(gather.take(&self.at))
     }
 }
 

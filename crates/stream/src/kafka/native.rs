@@ -10,12 +10,15 @@ use rdkafka::error::{IsError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::ffi::{CStr, CString, c_void};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
+use tocsin_domain::TopicPartition;
 
-/// So many records go into one call.
-const PRODUCE_BATCH: usize = 1000;
+/// So many messages go into, or come out of, one call.
+const CALL_MESSAGES: usize = 1000;
 
 /// Messages that librdkafka handed over.
 #[derive(Default)]
@@ -26,9 +29,6 @@ unsafe impl Send for Messages {}
 
 /// One of them.
 pub(super) struct Message<'a> {
-    /// The same number for the same topic, as long as the client lives.
-    pub(super) topic: usize,
-    pub(super) partition: i32,
     pub(super) offset: i64,
     /// Milliseconds since 1970; negative if the broker has none.
     pub(super) millis: i64,
@@ -36,20 +36,6 @@ pub(super) struct Message<'a> {
     pub(super) value: Option<&'a [u8]>,
     /// Then it is no record but an event of the partition.
     pub(super) error: Option<RDKafkaErrorCode>,
-    native: &'a sys::rd_kafka_message_t,
-}
-
-impl Message<'_> {
-    /// The topic's name.
-    pub(super) fn topic_name(&self) -> String {
-        if self.native.rkt.is_null() {
-            return String::new();
-        }
-        // SAFETY: the message keeps its topic, and the name lives as long as that.
-        unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(self.native.rkt)) }
-            .to_string_lossy()
-            .into_owned()
-    }
 }
 
 impl Messages {
@@ -64,45 +50,46 @@ impl Messages {
             // SAFETY: the pointer is not null and the message lives until `clear`.
             let native = unsafe { &**message };
             // SAFETY: key and payload are as long as the message says; null only if there is none.
-            let (key, value) = unsafe {
-                (bytes(native.key, native.key_len), bytes(native.payload, native.len))
-            };
+            let (key, value) =
+                unsafe { (bytes(native.key, native.key_len), bytes(native.payload, native.len)) };
             // SAFETY: the message is valid; the kind of its time is not asked for.
             let millis = unsafe { sys::rd_kafka_message_timestamp(*message, ptr::null_mut()) };
             Message {
-                topic: native.rkt as usize,
-                partition: native.partition,
                 offset: native.offset,
                 millis,
                 key: key.unwrap_or_default(),
                 value,
                 error: native.err.is_error().then(|| native.err.into()),
-                native,
             }
         })
     }
 
-    /// Waits for one message, then takes what else is there already: at most `max` in all. The C
-    /// function would wait for a full batch.
-    fn fill(&mut self, max: usize, wait: Duration, take: &Take<'_>) -> Result<(), RDKafkaErrorCode> {
-        for (wanted, wait) in [(1.min(max), wait), (max.saturating_sub(1), Duration::ZERO)] {
-            let before = self.0.len();
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds up to `max` messages that `take` writes, as long as it fills what it is given.
+    fn add(&mut self, max: usize, take: &Take<'_>) -> Result<(), RDKafkaErrorCode> {
+        let mut left = max;
+        while left > 0 {
+            let (before, wanted) = (self.0.len(), left.min(CALL_MESSAGES));
             self.0.resize(before + wanted, ptr::null_mut());
-            let found = take(&mut self.0[before..], millis(wait));
+            let found = take(&mut self.0[before..]);
             self.0.truncate(before + usize::try_from(found).unwrap_or(0));
             if found < 0 {
                 return Err(last_error());
             }
-            if found == 0 {
+            if (found as usize) < wanted {
                 break;
             }
+            left -= wanted;
         }
         Ok(())
     }
 }
 
 /// Fills the slice with messages; gives their number or -1.
-type Take<'a> = dyn Fn(&mut [*mut sys::rd_kafka_message_t], i32) -> isize + 'a;
+type Take<'a> = dyn Fn(&mut [*mut sys::rd_kafka_message_t]) -> isize + 'a;
 
 impl Drop for Messages {
     fn drop(&mut self) {
@@ -126,75 +113,79 @@ fn last_error() -> RDKafkaErrorCode {
     unsafe { sys::rd_kafka_last_error() }.into()
 }
 
-/// One queue for the partitions of a consumer that are ready.
+/// A queue of a consumer: of one partition, or of what the client says of itself.
 pub(super) struct Queue<C: ConsumerContext + 'static> {
     queue: *mut sys::rd_kafka_queue_t,
-    consumer: Arc<BaseConsumer<C>>,
+    _bell: Arc<UnixStream>,
+    _consumer: Arc<BaseConsumer<C>>,
 }
 
 // SAFETY: librdkafka's queues may be used from any thread.
 unsafe impl<C: ConsumerContext> Send for Queue<C> {}
-// SAFETY: as above.
-unsafe impl<C: ConsumerContext> Sync for Queue<C> {}
 
 impl<C: ConsumerContext> Queue<C> {
-    pub(super) fn new(consumer: Arc<BaseConsumer<C>>) -> Queue<C> {
+    /// The queue of the client itself; a byte is written to `bell` when something comes.
+    pub(super) fn of_client(
+        consumer: &Arc<BaseConsumer<C>>,
+        bell: &Arc<UnixStream>,
+    ) -> Option<Queue<C>> {
         // SAFETY: the client lives as long as `consumer`.
-        let queue = unsafe { sys::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        Queue { queue, consumer }
+        let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        Queue::new(queue, consumer, bell)
     }
 
-    /// Messages of the partition wait where they are; call it before the partition is assigned.
-    pub(super) fn hold(&self, topic: &str, partition: u32) {
-        self.forward(topic, partition, ptr::null_mut());
-    }
-
-    /// Messages of the partition come here.
-    pub(super) fn open(&self, topic: &str, partition: u32) {
-        self.forward(topic, partition, self.queue);
-    }
-
-    fn forward(&self, topic: &str, partition: u32, to: *mut sys::rd_kafka_queue_t) {
-        let Ok(topic) = CString::new(topic) else { return };
-        let client = self.consumer.client().native_ptr();
-        // SAFETY: the client lives, the name is a C string, and the queue is given back at once; a
-        // null target ends the forwarding.
+    /// The queue of a partition, which from now on is the only place where its messages come. Made
+    /// before the partition is assigned, so that none comes elsewhere.
+    pub(super) fn of_partition(
+        consumer: &Arc<BaseConsumer<C>>,
+        bell: &Arc<UnixStream>,
+        at: &TopicPartition,
+    ) -> Option<Queue<C>> {
+        let topic = CString::new(&*at.topic).ok()?;
+        let client = consumer.client().native_ptr();
+        // SAFETY: the client lives and the name is a C string; no target ends the forwarding.
         unsafe {
-            let queue =
-                sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition as i32);
+            let partition = at.partition as i32;
+            let queue = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition);
             if !queue.is_null() {
-                sys::rd_kafka_queue_forward(queue, to);
-                sys::rd_kafka_queue_destroy(queue);
+                sys::rd_kafka_queue_forward(queue, ptr::null_mut());
             }
+            Queue::new(queue, consumer, bell)
         }
     }
 
-    /// Adds up to `max` messages; waits for the first.
-    pub(super) fn take(
-        &self,
-        messages: &mut Messages,
-        max: usize,
-        wait: Duration,
-    ) -> Result<(), RDKafkaErrorCode> {
-        messages.fill(max, wait, &|out, wait| {
-            // SAFETY: the slice is writable and as long as it says.
-            unsafe {
-                sys::rd_kafka_consume_batch_queue(self.queue, wait, out.as_mut_ptr(), out.len())
-            }
-        })
+    fn new(
+        queue: *mut sys::rd_kafka_queue_t,
+        consumer: &Arc<BaseConsumer<C>>,
+        bell: &Arc<UnixStream>,
+    ) -> Option<Queue<C>> {
+        if queue.is_null() {
+            return None;
+        }
+        // SAFETY: the descriptor stays open as long as the queue may write to it; the byte is copied.
+        unsafe {
+            let byte: *const c_void = ptr::from_ref(&1_u8).cast();
+            sys::rd_kafka_queue_io_event_enable(queue, bell.as_raw_fd(), byte, 1);
+        }
+        Some(Queue { queue, _bell: bell.clone(), _consumer: consumer.clone() })
     }
 
-    /// Ends a [`Queue::take`] that waits, or the next one.
-    pub(super) fn wake(&self) {
-        // SAFETY: the queue lives as long as `self`; the call is made for other threads.
-        unsafe { sys::rd_kafka_queue_yield(self.queue) };
+    /// Adds what is there, up to `max` messages.
+    pub(super) fn take(&self, messages: &mut Messages, max: usize) -> Result<(), RDKafkaErrorCode> {
+        messages.add(max, &|out| {
+            // SAFETY: the slice is writable and as long as it says.
+            unsafe { sys::rd_kafka_consume_batch_queue(self.queue, 0, out.as_mut_ptr(), out.len()) }
+        })
     }
 }
 
 impl<C: ConsumerContext> Drop for Queue<C> {
     fn drop(&mut self) {
-        // SAFETY: ours, and given back once.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue) };
+        // SAFETY: ours, silenced before the descriptor may close, and given back once.
+        unsafe {
+            sys::rd_kafka_queue_io_event_enable(self.queue, -1, ptr::null(), 0);
+            sys::rd_kafka_queue_destroy(self.queue);
+        }
     }
 }
 
@@ -235,7 +226,7 @@ impl<C: ConsumerContext> Cursor<C> {
         Ok(Cursor { topic, partition, consumer })
     }
 
-    /// Adds up to `max` messages; waits for the first.
+    /// Adds up to `max` messages; waits for the first. The C function would wait for all.
     pub(super) fn take(
         &self,
         messages: &mut Messages,
@@ -244,18 +235,17 @@ impl<C: ConsumerContext> Cursor<C> {
     ) -> Result<(), RDKafkaErrorCode> {
         // What the client says of itself is logged from here, as nobody else polls it.
         while self.consumer.poll(Duration::ZERO).is_some() {}
-        messages.fill(max, wait, &|out, wait| {
+        let take = |out: &mut [*mut sys::rd_kafka_message_t], wait| {
+            let (out, length) = (out.as_mut_ptr(), out.len());
             // SAFETY: the partition was started, the slice is writable and as long as it says.
-            unsafe {
-                sys::rd_kafka_consume_batch(
-                    self.topic,
-                    self.partition,
-                    wait,
-                    out.as_mut_ptr(),
-                    out.len(),
-                )
-            }
-        })
+            unsafe { sys::rd_kafka_consume_batch(self.topic, self.partition, wait, out, length) }
+        };
+        let before = messages.len();
+        messages.add(1, &|out| take(out, millis(wait)))?;
+        if messages.len() > before && max > 1 {
+            messages.add(max - 1, &|out| take(out, 0))?;
+        }
+        Ok(())
     }
 }
 
@@ -294,10 +284,10 @@ impl<C: ProducerContext> Outlet<C> {
         partition: u32,
         records: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Result<(), RDKafkaErrorCode> {
-        let mut batch = Vec::with_capacity(PRODUCE_BATCH);
+        let mut batch = Vec::with_capacity(CALL_MESSAGES);
         for (key, value) in records {
             batch.push(outgoing(key, value));
-            if batch.len() == PRODUCE_BATCH {
+            if batch.len() == CALL_MESSAGES {
                 self.hand_over(partition, &mut batch)?;
                 batch.clear();
             }

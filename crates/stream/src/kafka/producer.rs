@@ -56,7 +56,9 @@ impl Producer {
         while let Err(error) = producer.init_transactions(CALL) {
             let again = matches!(&error, KafkaError::Transaction(e) if e.is_retriable());
             if !again || begun.elapsed() > PATIENCE {
-                return Err(options.unavailable(&format!("take the transactional id {id:?}"), error));
+                return Err(
+                    options.unavailable(&format!("take the transactional id {id:?}"), error)
+                );
             }
             tracing::warn!(id, %error, "waiting for the transaction coordinator");
         }
@@ -157,10 +159,7 @@ impl Producer {
 }
 
 /// Makes a call again as long as it says that this may help.
-fn patiently(
-    begun: Instant,
-    mut call: impl FnMut() -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
+fn patiently(begun: Instant, mut call: impl FnMut() -> Result<(), Refusal>) -> Result<(), Refusal> {
     loop {
         match call() {
             Err(refusal) if refusal.retriable && begun.elapsed() < PATIENCE => {

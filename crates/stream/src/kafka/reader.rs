@@ -153,7 +153,9 @@ impl Readers {
         let found = kept.iter().position(|reader| reader.at == *at && reader.next == from);
         let found = found.map(|i| kept.swap_remove(i));
         drop(kept);
-        old.into_iter().filter(|old| !(old.at == *at && old.next == from)).for_each(|r| self.end(r));
+        old.into_iter()
+            .filter(|old| !(old.at == *at && old.next == from))
+            .for_each(|r| self.end(r));
         found
     }
 

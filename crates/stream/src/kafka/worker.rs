@@ -1,13 +1,14 @@
 //! A worker on Kafka: a member of a group and a transactional producer. Progress goes into the
 //! transaction with the member's own credentials, so that who is no member any more commits nothing.
 
+use crate::kafka::cluster::Cluster;
 use crate::kafka::member::Member;
 use crate::kafka::native::Group;
 use crate::kafka::producer::{Producer, offsets};
-use crate::kafka::cluster::Cluster;
-use crate::log::{CommitError, LogError, Polled, Transaction, Worker, WorkerSpec, equal_partitions};
+use crate::log::{
+    CommitError, LogError, Polled, Transaction, Worker, WorkerSpec, equal_partitions,
+};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
 
@@ -18,24 +19,20 @@ pub(super) struct KafkaWorker {
     cluster: Arc<Cluster>,
     spec: WorkerSpec,
     refreshed: Instant,
-    woken: Arc<AtomicBool>,
     producer: Producer,
     member: Option<Member>,
 }
 
 impl KafkaWorker {
-    pub(super) fn new(
-        cluster: Arc<Cluster>,
-        spec: &WorkerSpec,
-    ) -> Result<KafkaWorker, LogError> {
+    pub(super) fn new(cluster: Arc<Cluster>, spec: &WorkerSpec) -> Result<KafkaWorker, LogError> {
         equal_partitions(&spec.inputs, |topic| cluster.partitions(topic))?;
         let producer = Producer::new(&cluster.options, &spec.id)?;
         let member = match spec.group.is_empty() {
             true => None,
             false => Some(Member::new(&cluster.options, spec)?),
         };
-        let (spec, woken, refreshed) = (spec.clone(), Arc::default(), Instant::now());
-        Ok(KafkaWorker { cluster, spec, refreshed, woken, producer, member })
+        let (spec, refreshed) = (spec.clone(), Instant::now());
+        Ok(KafkaWorker { cluster, spec, refreshed, producer, member })
     }
 
     fn end(&mut self, work: &Transaction) -> Result<(), CommitError> {
@@ -77,7 +74,7 @@ impl Worker for KafkaWorker {
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Polled, LogError> {
         match &mut self.member {
             Some(member) if !self.spec.inputs.is_empty() => {
-                member.poll(max_records.max(1), timeout, &self.woken)
+                member.poll(max_records.max(1), timeout)
             }
             _ => {
                 std::thread::sleep(timeout);
@@ -116,14 +113,6 @@ impl Worker for KafkaWorker {
     }
 
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let woken = self.woken.clone();
-        // Weak: who can wake a worker must not keep it in its group.
-        let queue = self.member.as_ref().map(|member| Arc::downgrade(member.queue()));
-        Arc::new(move || {
-            woken.store(true, Ordering::Release);
-            if let Some(queue) = queue.as_ref().and_then(std::sync::Weak::upgrade) {
-                queue.wake();
-            }
-        })
+        self.member.as_ref().map_or_else(|| Arc::new(|| {}) as Arc<_>, Member::waker)
     }
 }

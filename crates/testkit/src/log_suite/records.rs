@@ -141,8 +141,7 @@ pub(super) fn unknown_is_refused(make: Make<'_>) -> Outcome {
 pub(super) fn partitions_cannot_change(make: Make<'_>) -> Outcome {
     let bench = Bench::new(make, "fixed", 2)?;
     bench.log.create_topics(&[&topic(&bench.topic, 2, FOR_EVER)])?;
-    let others =
-        [topic(&bench.named("new"), 1, FOR_EVER), topic(&bench.topic, 3, FOR_EVER)];
+    let others = [topic(&bench.named("new"), 1, FOR_EVER), topic(&bench.topic, 3, FOR_EVER)];
     let refused = bench.log.create_topics(&[&others[0], &others[1]]);
     let as_said = matches!(refused, Err(LogError::Partitions { found: 2, wanted: 3, .. }));
     assert!(as_said, "{refused:?}");

@@ -1,0 +1,17 @@
+//! Kafka keeps the contract of every log; and what only a cluster can do: partitions that move, a
+//! member that was away, a broker that is.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use tocsin_stream::kafka::{KafkaLog, KafkaOptions};
+use tocsin_testkit::{log_suite, servers};
+
+fn options() -> KafkaOptions {
+    KafkaOptions { bootstrap: servers::kafka().to_owned(), ..KafkaOptions::default() }
+}
+
+#[test]
+fn kafka_keeps_the_contract() {
+    let log = KafkaLog::connect(options()).unwrap();
+    log_suite::run(&|| log.clone());
+}
