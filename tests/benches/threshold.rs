@@ -17,23 +17,16 @@ mod support;
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use support::{Meter, Walk, fill};
-use tocsin::facts;
-use tocsin::settings::Settings;
-use tocsin_detect::DetectStep;
-use tocsin_domain::alert::{Alert, AlertState};
-use tocsin_domain::topics::{self, Topics};
+use support::{Meter, Walk, detect};
 use tocsin_stream::Log;
 use tocsin_stream::embedded::{EmbeddedLog, Options as LogOptions};
 use tocsin_stream::memory::MemoryLog;
-use tocsin_stream::processor::{Options, Processor};
+use tocsin_stream::processor::Options;
 
 const RECORDS: usize = 2_000_000;
 const SUBJECTS: usize = 10_000;
 /// What this walk raises, whoever computes it.
 const ALERTS: usize = 30_947;
-const CONFIG: &str = "[[detectors]]\nname = \"high\"\nkind = \"threshold\"\nmeasure = \"pm25\"\nraise_above = 150\nclear_below = 140\n";
 
 fn main() {
     let directory = tempfile::tempdir().unwrap();
@@ -54,25 +47,8 @@ fn main() {
 
 /// Events a second and CPU microseconds an event.
 fn tocsin(log: Arc<dyn Log>) -> (f64, f64) {
-    log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
-    let settings = Settings::parse(CONFIG, "benchmark", facts::now()).unwrap();
-    facts::declare(&*log, &settings.conditions, &[]).unwrap();
-    fill(&*log, RECORDS, SUBJECTS);
-
-    let step = DetectStep::new(settings.lateness.clone());
-    let topology = tocsin_detect::topology();
-    let mut detect =
-        Processor::new(topology, log.clone(), step, Box::new(()), Options::default()).unwrap();
-    let meter = Meter::start();
-    let mut done = 0;
-    while done < RECORDS as u64 {
-        done += detect.turn(Duration::ZERO, facts::now()).unwrap().records;
-    }
-    let (seconds, cpu) = (meter.seconds(), meter.cpu());
-    let alerts: Vec<Alert> = facts::all(&*log, topics::ALERTS).unwrap();
-    let raised = alerts.iter().filter(|alert| alert.state == AlertState::Raised).count();
-    assert_eq!(raised, ALERTS, "the alerts are wrong, so the figures mean nothing");
-    (RECORDS as f64 / seconds, cpu * 1e6 / RECORDS as f64)
+    let done = detect(log, RECORDS, SUBJECTS, ALERTS, Options::default());
+    (RECORDS as f64 / done.seconds, done.cpu * 1e6 / RECORDS as f64)
 }
 
 /// Seconds and CPU seconds of the floor.

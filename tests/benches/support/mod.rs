@@ -5,11 +5,18 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tocsin::facts;
+use tocsin::settings::Settings;
+use tocsin_detect::DetectStep;
+use tocsin_domain::alert::{Alert, AlertState};
 use tocsin_domain::event::{Reading, reading_key};
+use tocsin_domain::topics::Topics;
 use tocsin_domain::{Id, Micros, topics, wire};
 use tocsin_stream::Log;
 use tocsin_stream::log::{Transaction, WorkerSpec};
+use tocsin_stream::processor::{Options, Processor};
 
 /// Records in a transaction while the log is filled.
 const BATCH: usize = 10_000;
@@ -81,6 +88,47 @@ pub fn fill(log: &dyn Log, records: usize, subjects: usize) {
             worker.commit(&mut transaction).unwrap();
         }
     }
+}
+
+const CONFIG: &str = "[[detectors]]\nname = \"high\"\nkind = \"threshold\"\nmeasure = \"pm25\"\nraise_above = 150\nclear_below = 140\n";
+
+/// What detecting the walk took.
+pub struct Done {
+    pub seconds: f64,
+    pub cpu: f64,
+}
+
+/// Fills a log that is empty with the walk and detects in it, exactly once and with changelog; checks
+/// the number of alerts, because with a wrong one the figures mean nothing.
+pub fn detect(
+    log: Arc<dyn Log>,
+    records: usize,
+    subjects: usize,
+    alerts: usize,
+    options: Options,
+) -> Done {
+    log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+    let settings = Settings::parse(CONFIG, "benchmark", facts::now()).unwrap();
+    facts::declare(&*log, &settings.conditions, &[]).unwrap();
+    fill(&*log, records, subjects);
+
+    let step = DetectStep::new(settings.lateness.clone());
+    let topology = tocsin_detect::topology();
+    let mut detect = Processor::new(topology, log.clone(), step, Box::new(()), options).unwrap();
+    let (mut meter, mut done) = (Meter::start(), 0);
+    while done < records as u64 {
+        let turn = detect.turn(Duration::from_millis(100), facts::now()).unwrap();
+        if done == 0 && turn.records == 0 {
+            // Joining a group and reading the tables is no detection.
+            meter = Meter::start();
+        }
+        done += turn.records;
+    }
+    let took = Done { seconds: meter.seconds(), cpu: meter.cpu() };
+    let found: Vec<Alert> = facts::all(&*log, topics::ALERTS).unwrap();
+    let raised = found.iter().filter(|alert| alert.state == AlertState::Raised).count();
+    assert_eq!(raised, alerts, "the alerts are wrong, so the figures mean nothing");
+    took
 }
 
 /// Wall and CPU time since a moment.
