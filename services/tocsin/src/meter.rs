@@ -18,6 +18,8 @@ use tocsin_stream::{Log, LogError, Record};
 pub struct Meter {
     log: Arc<dyn Log>,
     vitals: Vitals,
+    /// Where each topic ended when the process began.
+    began: HashMap<TopicPartition, u64>,
     cursors: HashMap<TopicPartition, u64>,
     waits: Waits,
 }
@@ -30,8 +32,18 @@ const TOPICS: [&str; 3] = [topics::ALERTS, topics::DELIVERIES, topics::DEAD_LETT
 
 impl Meter {
     /// Stands at the end of what there is to count.
-    pub fn new(log: Arc<dyn Log>, vitals: Vitals) -> Meter {
-        Meter { log, vitals, cursors: HashMap::new(), waits: Waits::new() }
+    ///
+    /// # Errors
+    /// If the log does not answer.
+    pub fn new(log: Arc<dyn Log>, vitals: Vitals) -> Result<Meter, LogError> {
+        let mut began = HashMap::new();
+        for topic in TOPICS {
+            for at in (0..log.partitions(topic)?).map(|number| TopicPartition::new(topic, number)) {
+                let end = log.span(&at)?.end;
+                began.insert(at, end);
+            }
+        }
+        Ok(Meter { log, vitals, began, cursors: HashMap::new(), waits: Waits::new() })
     }
 
     /// Counts until it is told to stop.
@@ -54,27 +66,19 @@ impl Meter {
     }
 
     fn read_on(&mut self) -> Result<(), LogError> {
-        let ours = self.vitals.partitions("project");
-        self.cursors.retain(|at, _| ours.contains(&at.partition));
-        for partition in ours {
-            for topic in TOPICS {
-                self.read_partition(TopicPartition::new(topic, partition))?;
-            }
+        let ours = self.vitals.entered("project");
+        self.cursors.retain(|at, _| ours.contains_key(at));
+        for (at, entered) in ours.into_iter().filter(|(at, _)| TOPICS.contains(&&*at.topic)) {
+            // What was there before is not counted, nor what another process has counted.
+            let begin = self.began.get(&at).copied().unwrap_or_default().max(entered);
+            let from = self.cursors.get(&at).copied().unwrap_or(begin);
+            let (metrics, waits) = (&self.vitals.metrics, &mut self.waits);
+            let next = self.log.scan(&at, from, |record| {
+                count(metrics, waits, record);
+                Ok::<(), LogError>(())
+            })?;
+            self.cursors.insert(at, next);
         }
-        Ok(())
-    }
-
-    fn read_partition(&mut self, at: TopicPartition) -> Result<(), LogError> {
-        let from = match self.cursors.get(&at) {
-            Some(next) => *next,
-            None => self.log.span(&at)?.end,
-        };
-        let (metrics, waits) = (&self.vitals.metrics, &mut self.waits);
-        let next = self.log.scan(&at, from, |record| {
-            count(metrics, waits, record);
-            Ok::<(), LogError>(())
-        })?;
-        self.cursors.insert(at, next);
         Ok(())
     }
 }

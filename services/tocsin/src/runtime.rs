@@ -35,6 +35,8 @@ pub struct Plan {
     pub admin: Option<SocketAddr>,
     /// Whether the inbox reloads itself.
     pub demo: bool,
+    /// Ends it; whoever watches for signals has it before anything is started.
+    pub stop: Stop,
 }
 
 impl Plan {
@@ -103,7 +105,7 @@ impl Node {
             url: url.clone(),
             listener,
             demo: plan.demo,
-            stop: Stop::new(),
+            stop: plan.stop,
             vitals: Vitals::of(&loops),
             runtime: http()?,
             threads: Vec::new(),

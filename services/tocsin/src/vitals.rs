@@ -31,6 +31,8 @@ struct Part {
     partitions: Option<BTreeSet<u32>>,
     /// Where each input goes on from.
     positions: BTreeMap<TopicPartition, u64>,
+    /// Where each input went on from when it came here.
+    entered: BTreeMap<TopicPartition, u64>,
     /// While state is read: since when, and how much there was to read.
     restoring: Option<(Instant, u64)>,
     /// The directory of snapshots and the changelog that they are of.
@@ -41,6 +43,7 @@ impl Vitals {
     /// Of these loops, none of which has said anything yet.
     pub fn of(loops: &[&'static str]) -> Vitals {
         let (metrics, health) = (Metrics::new(), Health::of_loops(loops));
+        health.set("log", State::Starting);
         Vitals { metrics, health, parts: Arc::default() }
     }
 
@@ -61,9 +64,9 @@ impl Vitals {
         self.metrics.loop_turned(part, facts::now());
     }
 
-    /// The partitions that a part has now.
-    pub fn partitions(&self, part: &str) -> BTreeSet<u32> {
-        self.lock().get(part).and_then(|known| known.partitions.clone()).unwrap_or_default()
+    /// The inputs that a part has, and where each went on from when it came here.
+    pub fn entered(&self, part: &str) -> BTreeMap<TopicPartition, u64> {
+        self.lock().get(part).map(|known| known.entered.clone()).unwrap_or_default()
     }
 
     fn hear(&self, name: &'static str, progress: Progress<'_>) {
@@ -72,11 +75,15 @@ impl Vitals {
         let part = parts.entry(name).or_default();
         match progress {
             Progress::Positions(positions) => {
-                part.positions.extend(positions.iter().map(|(at, next)| (at.clone(), *next)));
+                for (at, next) in positions {
+                    part.entered.entry(at.clone()).or_insert(*next);
+                    part.positions.insert(at.clone(), *next);
+                }
             }
             Progress::Assigned(partitions) => {
                 let ours: BTreeSet<u32> = partitions.iter().copied().collect();
                 let metrics = &self.metrics;
+                part.entered.retain(|at, _| ours.contains(&at.partition));
                 part.positions.retain(|at, _| {
                     let keep = ours.contains(&at.partition);
                     if !keep {

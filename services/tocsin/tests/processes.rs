@@ -195,7 +195,11 @@ fn services_in_processes_of_their_own_do_what_one_process_does() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    assert!(page(&admin(&project, "/metrics")).contains("tocsin_alerts_total"), "it counts");
+    until("project counts each alert once", || {
+        let text = page(&admin(&project, "/metrics"));
+        let raised = "tocsin_alerts_total{detector=\"threshold\",state=\"raised\"} 2\n";
+        text.contains(raised) && text.contains("tocsin_deliveries_total{state=\"sent\"} 3\n")
+    });
 
     // What came while nobody detected is detected by whoever comes next, from the last one's state.
     end(detect);

@@ -9,7 +9,7 @@ use crate::runtime::{self, Node, Plan};
 use crate::services::SERVICES;
 use crate::settings::Settings;
 use std::net::SocketAddr;
-use tocsin_service::lifecycle;
+use tocsin_service::{Stop, lifecycle};
 
 /// Runs the service of that name until SIGINT or SIGTERM; `listen` is where the pages go.
 ///
@@ -24,11 +24,13 @@ pub fn run(name: &str, args: &ServiceArgs, listen: Option<SocketAddr>) -> anyhow
         let text = format!("there is nothing to {name}: {reason}");
         return Err(Exit::error(Kind::Configuration, text));
     }
+    // From here on: the first process of a container is not ended by a signal that nobody takes.
+    let stop = Stop::new();
+    lifecycle::on_signals(&stop)?;
     let backend = Backend::shared(&settings, args.data.as_deref(), service.tables)?;
     let (slot, admin) = (args.slot.slot, Some(args.admin));
-    let plan = Plan { services: vec![service], slot, listen, admin, ..Plan::default() };
+    let plan = Plan { services: vec![service], slot, listen, admin, stop, ..Plan::default() };
     let node = Node::run(settings, backend, plan)?;
-    lifecycle::on_signals(&node.stop)?;
     if !node.url.is_empty() {
         eprintln!("tocsin: serving {}", node.url);
     }

@@ -5,7 +5,7 @@ use crate::cli::UpArgs;
 use crate::facts;
 use crate::runtime::{self, Node, Plan};
 use crate::settings::Settings;
-use tocsin_service::lifecycle;
+use tocsin_service::{Stop, lifecycle};
 
 /// Runs until SIGINT or SIGTERM.
 ///
@@ -14,11 +14,15 @@ use tocsin_service::lifecycle;
 pub fn run(args: &UpArgs) -> anyhow::Result<()> {
     runtime::start_logging()?;
     let settings = Settings::load(&args.place.config, facts::now())?;
+    let stop = Stop::new();
+    lifecycle::on_signals(&stop)?;
     let backend = Backend::whole(&settings, &args.place.data)?;
     let (admin, slot) = (args.admin, args.slot.slot);
-    let plan = Plan { admin, slot, ..Plan::whole(&settings, args.listen) };
+    let plan = Plan { admin, slot, stop, ..Plan::whole(&settings, args.listen) };
     let node = Node::run(settings, backend, plan)?;
-    lifecycle::on_signals(&node.stop)?;
     eprintln!("tocsin: serving {}", node.url);
+    if let Some(admin) = node.admin {
+        eprintln!("tocsin: probes at http://{admin}");
+    }
     node.wait()
 }

@@ -30,8 +30,9 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
             vitals.turned("project");
         })
     };
+    // Before anything is projected: what comes from now on is counted.
+    let mut meter = Meter::new(log, host.vitals.clone())?;
     host.run_after(wait, tocsin_project::topology(), step, Box::new(StoreSink::new(store)))?;
-    let mut meter = Meter::new(log, host.vitals.clone());
     let stop = host.stop.clone();
     host.spawn("meter", move || meter.run(&stop))
 }

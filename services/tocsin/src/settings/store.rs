@@ -169,7 +169,7 @@ mod tests {
     fn what_is_wrong_is_said_with_what_is_allowed() {
         for (keys, wanted) in [
             ("kind = \"cql\"", "`contact_points` is missing"),
-            ("kind = \"sql\"", "did you mean `cql`?"),
+            ("kind = \"cqll\"", "did you mean `cql`?"),
             ("contact_points = \"a\"", "allowed: `kind`"),
             ("kind = \"cql\"\ncontact_points = \"a\"\nkeyspace = \"a-b\"", "`keyspace` must be"),
             ("kind = \"cql\"\ncontact_points = \"a\"\nusername = \"u\"", "go together"),
