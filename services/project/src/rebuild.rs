@@ -16,8 +16,8 @@ use tocsin_stream::{Log, LogError};
 
 /// The mark of tables that hold everything up to the group's progress.
 const MARK: &str = "project";
-/// Grows when a projection writes other values into the same columns.
-const VERSION: u32 = 1;
+/// Grows when a projection writes other values into the same columns, or a store keeps them otherwise.
+const VERSION: u32 = 2;
 
 /// What was done to the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
