@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tocsin_domain::Micros;
 use tocsin_domain::topics::Topics;
+use tocsin_store::cql::CqlStore;
 use tocsin_store::{SqliteStore, Store};
 use tocsin_stream::embedded::{DirectoryLock, EmbeddedLog, Options, Sync};
 use tocsin_stream::kafka::KafkaLog;
@@ -111,12 +112,7 @@ pub fn existing_log(settings: &Settings, data: &Path) -> anyhow::Result<Arc<dyn 
 pub fn store(settings: &Settings, data: &Path) -> anyhow::Result<Arc<dyn Store>> {
     match &settings.store {
         StoreSettings::Embedded => open_store(data),
-        StoreSettings::Cql(cql) => {
-            let points = cql.contact_points.join(", ");
-            let text =
-                format!("cannot reach the database at {points}: this tocsin has no CQL store");
-            Err(Exit::error(Kind::Unreachable, text))
-        }
+        StoreSettings::Cql(options) => Ok(Arc::new(CqlStore::open(options).map_err(unreachable)?)),
     }
 }
 

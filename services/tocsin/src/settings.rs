@@ -5,7 +5,7 @@ mod log;
 mod store;
 
 pub use log::LogSettings;
-pub use store::{CqlSettings, Dialect, StoreSettings};
+pub use store::StoreSettings;
 
 use crate::exit::{Exit, Kind};
 use serde::Deserialize;

@@ -1,5 +1,6 @@
-//! The services as processes over a real Kafka: two of each that divides its work, one of them
-//! killed in the middle. The alerts are those of a backtest, and every mail is sent once.
+//! The services as processes over a real Kafka and a real database: two of each that divides its
+//! work, one of them killed in the middle. The alerts are those of a backtest, every mail is sent
+//! once, and the tables are as the log says.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,13 +16,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use support::{Running, tocsin, until};
+use support::{Running, get, tocsin, until};
 use tocsin::command::backtest::backtest;
 use tocsin::settings::Settings;
 use tocsin::{backend, facts};
 use tocsin_domain::alert::Alert;
 use tocsin_domain::{Id, topics};
-use tocsin_testkit::servers::{Kind, Private};
+use tocsin_testkit::servers::{self, Kind, Private};
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 const SUBJECTS: usize = 60;
@@ -42,6 +43,7 @@ fn recorded(part: usize) -> String {
 }
 
 fn configuration(kafka: &str, smtp: u16) -> String {
+    let (cql, keyspace) = (servers::cql(), servers::unique("processes"));
     format!(
         r#"
 [log]
@@ -50,6 +52,11 @@ bootstrap = "{kafka}"
 replication_factor = 1
 transaction_timeout = "4s"
 session_timeout = "6s"
+[store]
+kind = "cql"
+contact_points = "{cql}"
+keyspace = "{keyspace}"
+dialect = "cassandra"
 [channels.email]
 transport = "smtp"
 host = "127.0.0.1"
@@ -85,6 +92,8 @@ on = ["raised"]
 struct Process {
     running: Running,
     admin: String,
+    /// Where the pages are, of `api`.
+    url: String,
 }
 
 fn start(directory: &Path, service: &str, slot: u32) -> Process {
@@ -92,6 +101,9 @@ fn start(directory: &Path, service: &str, slot: u32) -> Process {
     command.arg(service).arg("--config").arg(directory.join("tocsin.toml"));
     let data = directory.join(format!("{service}-{slot}"));
     command.args(["--admin", "127.0.0.1:0", "--slot", &slot.to_string()]).arg("--data").arg(data);
+    if service == "api" {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     let log = std::fs::File::create(directory.join(format!("{service}-{slot}.log"))).unwrap();
     let child =
         command.env("TOCSIN_LOG", "info").stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -100,14 +112,17 @@ fn start(directory: &Path, service: &str, slot: u32) -> Process {
         let path = directory.join(format!("{service}-{slot}.log"));
         std::fs::read_to_string(path).unwrap_or_default()
     };
-    let mut admin = None;
+    let (mut admin, mut url) = (None, None);
+    let address = |text: &str, before: &str| {
+        let at = text.find(&format!("{before} http://"))? + before.len() + 1;
+        text[at..].split_whitespace().next().map(str::to_owned)
+    };
     until(&format!("{service} {slot} says where it is asked"), || {
         let text = said();
-        let at = text.find("probes at http://").map(|at| at + "probes at ".len());
-        admin = at.map(|at| text[at..].split_whitespace().next().unwrap().to_owned());
+        (admin, url) = (address(&text, "probes at"), address(&text, "serving"));
         admin.is_some()
     });
-    Process { running, admin: admin.unwrap() }
+    Process { running, admin: admin.unwrap(), url: url.unwrap_or_default() }
 }
 
 impl Process {
@@ -126,6 +141,16 @@ impl Process {
         Command::new("kill").args(["-TERM", &id]).status().unwrap();
         self.running.0.wait().unwrap().code()
     }
+}
+
+/// `tocsin projections <what>`, and what it said.
+fn projections(directory: &Path, what: &str) -> String {
+    let mut command = tocsin();
+    command.args(["projections", what, "--config"]).arg(directory.join("tocsin.toml"));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
 }
 
 fn put(directory: &Path, part: usize) {
@@ -152,9 +177,13 @@ fn two_processes_of_each_service_survive_the_loss_of_one() {
     std::fs::create_dir(at.join("incoming")).unwrap();
     let settings = Settings::load(&at.join("tocsin.toml"), facts::now()).unwrap();
 
+    assert!(projections(at, "migrate").contains("made the tables"));
+    assert!(projections(at, "migrate").contains("nothing was changed"));
     // Both detectors declare what is configured, at once.
     let mut detectors = vec![start(at, "detect", 0), start(at, "detect", 1)];
-    let others = [start(at, "ingest", 0), start(at, "notify", 0), start(at, "notify", 1)];
+    let names = [("ingest", 0), ("notify", 0), ("notify", 1), ("project", 0), ("project", 1)];
+    let mut others: Vec<Process> = names.map(|(name, slot)| start(at, name, slot)).into();
+    let api = start(at, "api", 0);
     until("the partitions are divided", || {
         let ready = detectors.iter().chain(&others).all(Process::is_ready);
         ready && detectors.iter().all(|process| process.partitions("detect") == 4)
@@ -176,6 +205,14 @@ fn two_processes_of_each_service_survive_the_loss_of_one() {
     assert_eq!(detectors[0].partitions("detect"), 8);
 
     assert!(smtp.wait_for(mails, Duration::from_secs(60)), "{} of {mails}", smtp.accepted().len());
+    until("the pages show every mail as sent", || {
+        let items = get(&format!("{}/api/v1/deliveries?limit=100", api.url))["items"].clone();
+        let sent = items.as_array().unwrap().iter().filter(|item| item["state"] == "sent").count();
+        sent == mails
+    });
+    let verified = projections(at, "verify");
+    assert!(verified.contains(&format!("alerts_by_id: {} rows, 0 differ", alerts.len())));
+    others.push(api);
     for process in others.into_iter().chain(detectors) {
         assert_eq!(process.terminate(), Some(0));
     }

@@ -179,7 +179,7 @@ fn verified(world: &World) {
     let store = backend::open_store(&world.data()).unwrap();
     let mut row = store.dump(&READINGS_LATEST).unwrap().remove(0);
     row[READINGS_LATEST.column("value").unwrap()] = Value::Text("31".to_owned());
-    store.apply(&[Write { table: &READINGS_LATEST, row, version: i64::MAX }]).unwrap();
+    store.apply(&[Write { table: &READINGS_LATEST, row, version: i64::MAX.into() }]).unwrap();
     let found = verify();
     assert_eq!(found.status.code(), Some(5));
     let said = text(&found.stdout);

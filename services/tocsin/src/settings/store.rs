@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use tocsin_service::Secret;
 use tocsin_service::config::{ConfigError, Document};
+use tocsin_store::cql::{CqlOptions, Dialect, Replication};
 
 /// Which store, and how it is reached.
 #[derive(Clone, Debug)]
@@ -10,35 +11,7 @@ pub enum StoreSettings {
     /// One SQLite file in the data directory.
     Embedded,
     /// ScyllaDB or Apache Cassandra.
-    Cql(CqlSettings),
-}
-
-/// How a CQL database is reached and used.
-#[derive(Clone, Debug)]
-pub struct CqlSettings {
-    /// `host:port` of some of its nodes.
-    pub contact_points: Vec<String>,
-    /// Where the tables are.
-    pub keyspace: String,
-    /// Who logs in; `None` for no login.
-    pub login: Option<(String, Secret)>,
-    /// Whose words are spoken.
-    pub dialect: Dialect,
-    /// Copies of each row, if the keyspace is to be created.
-    pub replication_factor: u32,
-    /// The data centre in which they are; `None` for a cluster of a single one.
-    pub datacenter: Option<String>,
-}
-
-/// Whose CQL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// ScyllaDB.
-    #[default]
-    Scylla,
-    /// Apache Cassandra.
-    Cassandra,
+    Cql(CqlOptions),
 }
 
 const DEFAULT_PORT: u16 = 9042;
@@ -55,6 +28,14 @@ enum Kind {
     #[default]
     Embedded,
     Cql,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DialectWord {
+    #[default]
+    Scylla,
+    Cassandra,
 }
 
 #[derive(Default, Deserialize)]
@@ -75,8 +56,8 @@ struct CqlSection {
     #[serde(default)]
     password: Secret,
     #[serde(default)]
-    dialect: Dialect,
-    replication_factor: Option<u32>,
+    dialect: DialectWord,
+    replication_factor: Option<u8>,
     datacenter: Option<String>,
 }
 
@@ -99,7 +80,7 @@ pub(super) fn read(document: &Document) -> Result<StoreSettings, ConfigError> {
     }
 }
 
-fn cql(section: CqlSection, problems: &mut Vec<&'static str>) -> CqlSettings {
+fn cql(section: CqlSection, problems: &mut Vec<&'static str>) -> CqlOptions {
     let points = section.contact_points.as_ref().map(super::Addresses::all).unwrap_or_default();
     if points.is_empty() {
         problems.push("`contact_points` is missing: addresses of the database, `host:port`");
@@ -122,13 +103,21 @@ fn cql(section: CqlSection, problems: &mut Vec<&'static str>) -> CqlSettings {
         Some(_) => address,
         None => format!("{address}:{DEFAULT_PORT}"),
     };
-    CqlSettings {
+    let copies = section.replication_factor.unwrap_or(1);
+    CqlOptions {
         contact_points: points.into_iter().map(with_port).collect(),
-        keyspace,
-        login: section.username.map(|name| (name, section.password)),
-        dialect: section.dialect,
-        replication_factor: section.replication_factor.unwrap_or(1),
+        user: section.username,
+        password: (!section.password.is_empty()).then(|| section.password.expose().to_owned()),
+        dialect: match section.dialect {
+            DialectWord::Scylla => Dialect::Scylla,
+            DialectWord::Cassandra => Dialect::Cassandra,
+        },
+        replication: match &section.datacenter {
+            Some(name) => Replication::Datacenters(vec![(name.clone(), copies)]),
+            None => Replication::Simple(copies),
+        },
         datacenter: section.datacenter,
+        ..CqlOptions::new("", &keyspace)
     }
 }
 
@@ -150,7 +139,8 @@ mod tests {
         };
         assert_eq!(cql.contact_points, ["a:9042", "b:1"]);
         assert_eq!((cql.keyspace.as_str(), cql.dialect), ("tocsin", Dialect::Scylla));
-        assert!(cql.login.is_none() && cql.datacenter.is_none());
+        assert_eq!(cql.replication, Replication::Simple(1));
+        assert!(cql.user.is_none() && cql.password.is_none() && cql.datacenter.is_none());
     }
 
     #[test]
@@ -159,9 +149,9 @@ mod tests {
             username = \"u\"\npassword = \"geheim\"\ndialect = \"cassandra\"\n\
             replication_factor = 3\ndatacenter = \"dc1\"\n";
         let Ok(StoreSettings::Cql(cql)) = store(text) else { panic!("cql was asked for") };
-        assert_eq!((cql.dialect, cql.replication_factor), (Dialect::Cassandra, 3));
-        let (name, password) = cql.login.as_ref().unwrap();
-        assert_eq!((name.as_str(), password.expose()), ("u", "geheim"));
+        assert_eq!(cql.dialect, Dialect::Cassandra);
+        assert_eq!(cql.replication, Replication::Datacenters(vec![("dc1".to_owned(), 3)]));
+        assert_eq!((cql.user.as_deref(), cql.password.as_deref()), (Some("u"), Some("geheim")));
         assert!(!format!("{cql:?}").contains("geheim"));
     }
 
