@@ -29,7 +29,7 @@ const READS_TABLES: (&str, &str) = ("services/api", "tocsin-project");
 const READ_BY_NOBODY_YET: &[&str] = &["datasets.rows", "social.swipes"];
 
 /// The folders whose files must stand in the list of the same name: `sources/` in `sources.rs`.
-const PLURAL: &[&str] = &["sources", "detectors", "projections", "channels"];
+const PLURAL: &[&str] = &["sources", "detectors", "projections", "channels", "services"];
 
 /// Production lines of a file, before its unit tests.
 const LINES_MAX: usize = 400;

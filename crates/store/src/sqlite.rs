@@ -3,12 +3,12 @@
 
 mod statements;
 
+use crate::newest::newest;
 use crate::store::{Query, Store, StoreError, Write};
 use crate::table::TableSpec;
 use crate::value::{Row, Type, Value};
 use rusqlite::types::{Value as Sql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,14 +94,14 @@ impl Store for SqliteStore {
     }
 
     fn apply(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let rows = coalesce(writes)?;
+        let rows = newest(writes)?;
         let mut writer = self.writer();
         let transaction = writer.transaction().map_err(failed("write"))?;
-        for (table, rows) in rows.into_values() {
-            let sql = statements::upsert(table);
+        for (layout, rows) in rows {
+            let sql = statements::upsert(layout.table);
             let mut statement = transaction.prepare_cached(&sql).map_err(failed("write"))?;
-            for write in rows.values() {
-                let version = std::iter::once(Sql::Integer(write.version));
+            for write in rows {
+                let version = [write.version.first, write.version.then].map(Sql::Integer);
                 let values = write.row.iter().map(to_sql).chain(version);
                 statement.execute(params_from_iter(values)).map_err(failed("write"))?;
             }
@@ -142,25 +142,6 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
         doing: "open",
         reason: format!("{}: {error}; it must be a file that Tocsin may write", path.display()),
     })
-}
-
-/// The newest write of each row, by table and key.
-type Newest<'w> = BTreeMap<&'static str, (&'static TableSpec, BTreeMap<Vec<&'w Value>, &'w Write>)>;
-
-/// What stands in the end: one write a row. In the order of the key, so that pages are met once.
-fn coalesce(writes: &[Write]) -> Result<Newest<'_>, StoreError> {
-    let mut tables = Newest::new();
-    for write in writes {
-        if let Some(reason) = write.table.fault(&write.row) {
-            return refused(write.table.name, format!("a row {reason}"));
-        }
-        let (_, rows) = tables.entry(write.table.name).or_insert((write.table, BTreeMap::new()));
-        let newest = rows.entry(write.table.key_of(&write.row)).or_insert(write);
-        if write.version >= newest.version {
-            *newest = write;
-        }
-    }
-    Ok(tables)
 }
 
 fn rows(

@@ -1,4 +1,4 @@
-//! What a projection store promises. Writes are absolute and carry a version: the last version
+//! What a projection store promises. Writes are absolute and carry a version: the greatest version
 //! wins, whatever the order and however often they are made. So a replay gives the same rows.
 
 use crate::table::TableSpec;
@@ -12,8 +12,11 @@ pub trait Store: Send + Sync {
     /// Drops every table and every mark, those of older versions of the program too.
     fn drop_all(&self) -> Result<(), StoreError>;
 
-    /// Writes all of it or nothing, durably. Of several writes to one row the one with the highest
-    /// version stands, and of equal versions the last.
+    /// Writes all of it, durably. After an error some of it may stand, though never a part of a
+    /// row; the same call may then be made again. Nothing is written if one row does not fit.
+    ///
+    /// Of several writes to one row the one with the greatest [`Version`] stands, and of equal
+    /// versions the greater row: not the last, because a store may write in any order.
     fn apply(&self, writes: &[Write]) -> Result<(), StoreError>;
 
     /// The rows that a query asks for, in the order of the clustering key.
@@ -36,14 +39,40 @@ pub struct Write {
     pub table: &'static TableSpec,
     /// Every column.
     pub row: Row,
-    /// Mostly the microseconds of the fact's time; anything that grows as the row gets newer.
-    pub version: i64,
+    /// Anything that grows as the row gets newer.
+    pub version: Version,
+}
+
+/// How new a row is: by the first number, and of equals by the second. One number stands for
+/// itself and 0. Mostly the microseconds of the fact's time, then those of its arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    pub(crate) first: i64,
+    /// Not negative, so that its bytes are in the order of the numbers.
+    pub(crate) then: i64,
+}
+
+impl From<i64> for Version {
+    fn from(first: i64) -> Version {
+        Version { first, then: 0 }
+    }
+}
+
+/// The second number is at least 0: a smaller one counts as 0.
+impl From<(i64, i64)> for Version {
+    fn from((first, then): (i64, i64)) -> Version {
+        Version { first, then: then.max(0) }
+    }
 }
 
 impl Write {
     /// The write of a row that no older version may replace.
-    pub fn new<const N: usize>(table: &'static TableSpec, version: i64, row: [Value; N]) -> Write {
-        Write { table, row: row.into(), version }
+    pub fn new<const N: usize>(
+        table: &'static TableSpec,
+        version: impl Into<Version>,
+        row: [Value; N],
+    ) -> Write {
+        Write { table, row: row.into(), version: version.into() }
     }
 }
 
@@ -71,6 +100,28 @@ impl<'a> Query<'a> {
     pub fn of(table: &'static TableSpec, partition: &'a [Value], limit: usize) -> Query<'a> {
         let (from, until, after) = (None, None, Vec::new());
         Query { table, partition, from, until, after, reversed: false, limit }
+    }
+
+    /// Says why the table cannot answer; `None` if it can.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let table = self.table;
+        if self.partition.len() != table.partition_key.len() {
+            return Some("is read by its whole partition key".to_owned());
+        }
+        let clustering: Vec<&str> = table.clustering_key.iter().map(|(name, _)| *name).collect();
+        let ranged = self.from.is_some() || self.until.is_some();
+        if self.after.len() > clustering.len() || (clustering.is_empty() && ranged) {
+            return Some(format!("has {} clustering columns", clustering.len()));
+        }
+        let bounds = [&self.from, &self.until].into_iter().flatten().map(|bound| (0, bound));
+        let ordered = bounds.chain(self.after.iter().enumerate());
+        let asked = ordered.map(|(at, value)| (clustering[at], value));
+        let mut asked = asked.chain(table.partition_key.iter().copied().zip(self.partition));
+        asked.find_map(|(name, value)| {
+            let kind = table.columns.get(table.column(name)?)?.1;
+            let fits = *value != Value::Null && value.fits(kind);
+            (!fits).then(|| format!("cannot be asked for {value:?} in {name} ({kind:?})"))
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::effects::{Effects, Tally};
 pub use crate::failure::Failure;
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
 use crate::partition::{Partition, Restore, Restored};
+use crate::progress::{Observer, Progress, positions};
 use crate::record::Batch;
 use crate::state::{Clock, Store};
 use crate::step::{Ring, Step};
@@ -34,6 +35,8 @@ pub struct Options {
     pub idle_after: Duration,
     /// The slot, for a group of several processes; part of the worker's stable id.
     pub slot: u32,
+    /// Who is told how far it is.
+    pub observer: Observer,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             snapshot_every: Duration::from_secs(60),
             idle_after: Duration::from_secs(60),
             slot: 0,
+            observer: Observer::default(),
         }
     }
 }
@@ -289,11 +293,13 @@ impl<S: Step> Processor<S> {
         let (started, tally) = (Instant::now(), self.effects.tally);
         let published = self.effects.transaction.records() as u64;
         self.effects.transaction.time = now;
+        let progress = self.options.observer.keep(&self.effects.transaction.progress);
         let aborted = match self.commit_patiently() {
             Ok(()) => {
                 crash::point("after-commit");
                 self.fold();
                 self.aborts = 0;
+                self.options.observer.tell(Progress::Positions(&progress));
                 false
             }
             Err(error @ CommitError::Fatal(_)) => return Err(error.into()),
@@ -355,6 +361,10 @@ impl<S: Step> Processor<S> {
             let restore = Restore::begin(&*self.log, snapshots, changelog, now)?;
             self.restoring.push_back((*number, restore));
         }
+        if self.restoring.is_empty() {
+            // Nothing is new, perhaps nothing at all: that is said, too.
+            self.tell_partitions();
+        }
         self.restore_piece()
     }
 
@@ -368,10 +378,21 @@ impl<S: Step> Processor<S> {
                     self.check_progress(number, &partition)?;
                     self.partitions.insert(number, partition);
                     self.worker.open(&[number]);
+                    if self.options.observer.listens() {
+                        let inputs = (self.topology.inputs.as_slice(), number);
+                        let found = positions(&*self.log, &*self.worker, inputs)?;
+                        self.options.observer.tell(Progress::Positions(&found));
+                        self.tell_partitions();
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn tell_partitions(&self) {
+        let ours: Vec<u32> = self.partitions.keys().copied().collect();
+        self.options.observer.tell(Progress::Assigned(&ours));
     }
 
     /// State without progress would take in everything once more.
@@ -399,6 +420,7 @@ impl<S: Step> Processor<S> {
         }
         self.partitions.retain(|number, _| !partitions.contains(number));
         self.restoring.retain(|(number, _)| !partitions.contains(number));
+        self.tell_partitions();
     }
 
     /// Takes the snapshots that are due. Where the changelog ends is asked first and whether it is

@@ -13,10 +13,11 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use support::{Running, get, page, serve, tocsin, until};
-use tocsin::{facts, runtime};
+use tocsin::{backend, facts};
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::topics;
-use tocsin_store::Row;
+use tocsin_project::tables::READINGS_LATEST;
+use tocsin_store::{Row, Value, Write};
 use tocsin_stream::embedded::Sync;
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
@@ -108,7 +109,7 @@ fn stop(mut running: Running) -> Option<i32> {
 }
 
 fn tables(data: &Path) -> Vec<(&'static str, Vec<Row>)> {
-    let store = runtime::open_store(data).unwrap();
+    let store = backend::open_store(data).unwrap();
     let all = tocsin_project::projections::all_tables();
     all.into_iter().map(|table| (table.name, store.dump(table).unwrap())).collect()
 }
@@ -149,7 +150,7 @@ fn from_a_file_to_a_mail_to_its_why_and_back_from_the_log() {
     let told = command.arg("why").arg("--data").arg(world.data()).arg(format!("<{id}>")).output();
     assert!(text(&told.unwrap().stdout).contains("rows.csv:3"));
 
-    let log = runtime::open_log(&world.data(), Sync::Full).unwrap();
+    let log = backend::open_log(&world.data(), Sync::Full).unwrap();
     let letters: Vec<DeadLetter> = facts::all(&*log, topics::DEAD_LETTERS).unwrap();
     assert_eq!(text(&letters[0].value).trim_end(), "Market,yesterday,70");
     drop(log);
@@ -162,7 +163,30 @@ fn from_a_file_to_a_mail_to_its_why_and_back_from_the_log() {
     let (up, _) = world.up();
     assert_eq!(stop(up), Some(0));
     assert_eq!(tables(&world.data()), before, "a replay gives the same rows");
+    verified(&world);
     assert_eq!(world.server.accepted().len(), 2, "a replay mails nobody");
+}
+
+/// `projections verify` finds nothing, until a row is not as the log says.
+fn verified(world: &World) {
+    let verify = || {
+        let mut command = tocsin();
+        command.args(["projections", "verify", "--data"]).arg(world.data()).output().unwrap()
+    };
+    let found = verify();
+    assert_eq!(found.status.code(), Some(0), "{}", text(&found.stdout));
+    assert!(text(&found.stdout).contains("readings_latest: 1 rows, 0 differ"));
+    let store = backend::open_store(&world.data()).unwrap();
+    let mut row = store.dump(&READINGS_LATEST).unwrap().remove(0);
+    row[READINGS_LATEST.column("value").unwrap()] = Value::Text("31".to_owned());
+    store.apply(&[Write { table: &READINGS_LATEST, row, version: i64::MAX.into() }]).unwrap();
+    let found = verify();
+    assert_eq!(found.status.code(), Some(5));
+    let said = text(&found.stdout);
+    assert!(said.contains("value is \"31\" and should be \"30\""), "{said}");
+    let mut command = tocsin();
+    let made = command.args(["projections", "migrate", "--data"]).arg(world.data()).output();
+    assert!(text(&made.unwrap().stdout).contains("nothing was changed"));
 }
 
 #[test]

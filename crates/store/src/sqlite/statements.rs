@@ -7,8 +7,8 @@ use crate::table::{Order, TableSpec};
 use crate::value::{Type, Value};
 use std::fmt::Write as _;
 
-/// The hidden column: no older version replaces the row.
-const VERSION: &str = "version_";
+/// The hidden columns: no older version replaces the row.
+const VERSION: [&str; 2] = ["version_", "then_"];
 
 pub(super) fn create(table: &TableSpec) -> String {
     let mut sql = format!("CREATE TABLE IF NOT EXISTS \"{}\" (", table.name);
@@ -21,23 +21,44 @@ pub(super) fn create(table: &TableSpec) -> String {
     let clustering = table.clustering_key.iter().map(|(name, order)| by(name, *order));
     let key: Vec<String> = partition.chain(clustering).collect();
     let key = key.join(", ");
-    let _ = write!(sql, "{VERSION} INTEGER NOT NULL, PRIMARY KEY ({key})) STRICT, WITHOUT ROWID");
+    for name in VERSION {
+        let _ = write!(sql, "{name} INTEGER NOT NULL, ");
+    }
+    let _ = write!(sql, "PRIMARY KEY ({key})) STRICT, WITHOUT ROWID");
     sql
 }
 
 pub(super) fn upsert(table: &TableSpec) -> String {
-    let marks = vec!["?"; table.columns.len() + 1].join(", ");
+    let marks = vec!["?"; table.columns.len() + VERSION.len()].join(", ");
     let key = quoted(table.key());
     let is_key = |name: &str| table.key().any(|key| key == name);
-    let rest = table.columns.iter().map(|(name, _)| *name).filter(|name| !is_key(name));
-    let set: Vec<String> =
-        rest.chain([VERSION]).map(|name| format!("\"{name}\" = excluded.\"{name}\"")).collect();
+    let rest: Vec<_> = table.columns.iter().filter(|(name, _)| !is_key(name)).collect();
+    let names = rest.iter().map(|(name, _)| *name).chain(VERSION);
+    let set: Vec<String> = names.map(|name| format!("\"{name}\" = excluded.\"{name}\"")).collect();
+    let weights = |row: &str| {
+        let version = VERSION.iter().map(|name| format!("{row}.{name}"));
+        let weights = rest.iter().map(|(name, kind)| weight(&format!("{row}.\"{name}\""), *kind));
+        version.chain(weights).collect::<Vec<_>>().join(", ")
+    };
     format!(
         "INSERT INTO \"{0}\" VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {1} \
-         WHERE excluded.{VERSION} >= \"{0}\".{VERSION}",
+         WHERE ({2}) > ({3})",
         table.name,
         set.join(", "),
+        weights("excluded"),
+        weights(&format!("\"{}\"", table.name)),
     )
+}
+
+/// Expressions that compare as the values weigh where versions do not decide; none of them is null.
+fn weight(column: &str, kind: Type) -> String {
+    match kind {
+        Type::Text => {
+            let (size, text) = (format!("octet_length({column})"), format!("ifnull({column}, '')"));
+            format!("{column} IS NULL, ifnull({size}, 0), {text}")
+        }
+        _ => format!("{column} IS NULL, ifnull({column} < 0, 0), ifnull({column}, 0)"),
+    }
 }
 
 pub(super) fn dump(table: &TableSpec) -> String {
@@ -47,15 +68,12 @@ pub(super) fn dump(table: &TableSpec) -> String {
 /// The statement and the values that are bound to it, in order.
 pub(super) fn select(query: &Query<'_>) -> Result<(String, Vec<Value>), StoreError> {
     let table = query.table;
-    if query.partition.len() != table.partition_key.len() {
-        return refused(table.name, "is read by its whole partition key");
+    if let Some(reason) = query.fault() {
+        return refused(table.name, reason);
     }
     let keys = table.clustering_key.iter();
     let order = |order: Order| if query.reversed { order.reversed() } else { order };
     let keys: Vec<_> = keys.map(|(name, by)| (*name, order(*by))).collect();
-    if query.after.len() > keys.len() || (keys.is_empty() && has_range(query)) {
-        return refused(table.name, format!("has {} clustering columns", keys.len()));
-    }
     let mut values = query.partition.to_vec();
     let mut conditions: Vec<String> =
         table.partition_key.iter().map(|name| format!("\"{name}\" = ?")).collect();
@@ -75,10 +93,6 @@ pub(super) fn select(query: &Query<'_>) -> Result<(String, Vec<Value>), StoreErr
     }
     let _ = write!(sql, " LIMIT {}", query.limit);
     Ok((sql, values))
-}
-
-fn has_range(query: &Query<'_>) -> bool {
-    query.from.is_some() || query.until.is_some()
 }
 
 /// `a > ? OR (a = ? AND b < ?)`: row values cannot be compared where the orders differ.

@@ -38,9 +38,6 @@ fn the_last_version_wins_in_whatever_order_and_however_often() {
             assert_eq!(prices(&store), ["new"], "{order:?}");
         }
     }
-    let (_directory, store) = store();
-    store.apply(&[price("a", 1, "x", "first", 1), price("a", 1, "x", "last", 1)]).unwrap();
-    assert_eq!(prices(&store), ["last"]);
 }
 
 #[test]

@@ -11,18 +11,19 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Where the cluster is and what is asked of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaOptions {
     /// `host:port`, several with commas between them.
     pub bootstrap: String,
     /// Security and tuning, by librdkafka's names. Those that the promises depend on are refused.
     pub properties: BTreeMap<String, String>,
-    /// How many copies a topic has that is created.
+    /// How many copies a topic has that is created; -1 for as many as the brokers say.
     pub replication: i32,
     /// After this long without a commit the broker ends a transaction. Below the session timeout.
     pub transaction_timeout: Duration,
@@ -32,6 +33,22 @@ pub struct KafkaOptions {
     pub pinned: bool,
     /// What the broker's own logs and quotas call this process.
     pub client_id: String,
+}
+
+/// The values of properties are not shown: there may be a password among them.
+impl fmt::Debug for KafkaOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.properties.keys().collect();
+        f.debug_struct("KafkaOptions")
+            .field("bootstrap", &self.bootstrap)
+            .field("properties", &names)
+            .field("replication", &self.replication)
+            .field("transaction_timeout", &self.transaction_timeout)
+            .field("session_timeout", &self.session_timeout)
+            .field("pinned", &self.pinned)
+            .field("client_id", &self.client_id)
+            .finish()
+    }
 }
 
 impl Default for KafkaOptions {

@@ -103,10 +103,11 @@ fn happened(delivery: &Delivery, out: &mut Vec<Write>) {
 }
 
 /// What decides between two facts about one delivery is not whose clock was ahead: a final state
-/// wins, then the later attempt, then what comes later within one.
-fn version(delivery: &Delivery) -> i64 {
+/// wins, then the later attempt, then what comes later within one. Only then the clock.
+fn version(delivery: &Delivery) -> (i64, i64) {
     let last = i64::from(delivery.state.is_final());
-    last << 48 | i64::from(delivery.attempt.max(0)) << 8 | phase(delivery.state)
+    let stage = last << 48 | i64::from(delivery.attempt.max(0)) << 8 | phase(delivery.state);
+    (stage, delivery.at.0)
 }
 
 /// The order within one attempt. `sent` stands above every other: it cannot be undone.

@@ -56,7 +56,7 @@ impl Projection for Listings {
             seen.units_sold.into(),
             seen.units_available.into(),
         ];
-        out.push(Write::new(&LISTINGS_LATEST, at.0, latest));
+        out.push(Write::new(&LISTINGS_LATEST, (at.0, seen.arrival_time.0), latest));
         out.push(Write::new(&LISTING_PRICES, seen.arrival_time.0, then));
         Ok(())
     }

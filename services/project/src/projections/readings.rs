@@ -65,9 +65,10 @@ impl Projection for Readings {
             unit.into(),
             id.into(),
         ];
-        out.push(Write::new(&READINGS_LATEST, at.0, latest));
-        out.push(Write::new(&SUBJECTS, at.0, shown));
         // Of two values for one moment the one that came later corrects the other.
+        let version = (at.0, reading.arrival_time.0);
+        out.push(Write::new(&READINGS_LATEST, version, latest));
+        out.push(Write::new(&SUBJECTS, version, shown));
         out.push(Write::new(&READINGS_BY_DAY, reading.arrival_time.0, day));
         Ok(())
     }
