@@ -32,7 +32,7 @@ fn main() {
     up.stop();
 
     let data = directory.path().join("full");
-    let log = tocsin::runtime::open_log(&data, Sync::Full).unwrap();
+    let log = tocsin::backend::open_log(&data, Sync::Full).unwrap();
     fill(&*log, RECORDS, SUBJECTS);
     drop(log);
     let (up, _) = Up::start(&config, &data);

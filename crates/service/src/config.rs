@@ -147,6 +147,11 @@ impl Document {
         ConfigError::new(&place, message)
     }
 
+    /// A path that the file names: relative ones start from the file's directory.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
     /// The text with the settings over it. Read anew each time, because its values borrow from the
     /// text; a process asks a dozen times in its life.
     fn table(&self) -> DeTable<'_> {

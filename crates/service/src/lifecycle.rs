@@ -9,9 +9,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The exit code after a second signal: 128 + SIGINT.
-const SECOND_SIGNAL: i32 = 130;
-
 /// Says whether to go on. Clones are the same token.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<Inner>);
@@ -128,17 +125,17 @@ pub fn on_signals(stop: &Stop) -> std::io::Result<()> {
     let token = stop.clone();
     let watch = move || {
         runtime.block_on(async {
-            for first in [true, false] {
+            let mut signal = async || {
                 tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => SignalKind::interrupt(),
+                    _ = terminate.recv() => SignalKind::terminate(),
                 }
-                if first {
-                    tracing::info!("stopping; a second signal ends the process at once");
-                    token.stop();
-                }
-            }
-            std::process::exit(SECOND_SIGNAL)
+            };
+            signal().await;
+            tracing::info!("stopping; a second signal ends the process at once");
+            token.stop();
+            // As a shell says that a signal ended a process: 130 or 143.
+            std::process::exit(128 + signal().await.as_raw_value())
         })
     };
     std::thread::Builder::new().name("signals".into()).spawn(watch).map(drop)

@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ impl<const N: usize> EncodeLabelSet for Labels<N> {
 }
 
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
+type Floats = Family<Labels<1>, Gauge<f64, AtomicU64>>;
 type Seconds<const N: usize> = Family<Labels<N>, Histogram>;
 
 /// Every metric of the process.
@@ -44,7 +47,13 @@ pub struct Metrics {
     commits: Counters<1>,
     commit_seconds: Histogram,
     delivery_seconds: Histogram,
-    watermark: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    watermark: Floats,
+    consumer_lag: Gauges<3>,
+    partitions: Gauges<1>,
+    restore_left: Gauges<1>,
+    restore_seconds: Floats,
+    snapshot_age: Floats,
+    loop_turned: Floats,
     http: Counters<2>,
     http_seconds: Seconds<1>,
 }
@@ -68,6 +77,12 @@ impl Metrics {
             commit_seconds: histogram(),
             delivery_seconds: histogram(),
             watermark: Family::default(),
+            consumer_lag: Family::default(),
+            partitions: Family::default(),
+            restore_left: Family::default(),
+            restore_seconds: Family::default(),
+            snapshot_age: Family::default(),
+            loop_turned: Family::default(),
             http: Family::default(),
             http_seconds: Family::new_with_constructor(histogram),
         };
@@ -91,9 +106,30 @@ impl Metrics {
         let watermark = self.watermark.clone();
         let help = "Newest event time that a service has seen, since 1970";
         to.register_with_unit("watermark", help, Unit::Seconds, watermark);
+        self.register_services();
+        let to = &mut self.registry;
         to.register("http_requests", "Requests answered", self.http.clone());
         let http = self.http_seconds.clone();
         to.register_with_unit("http_request", "Time an answer takes", Unit::Seconds, http);
+    }
+
+    /// How the services are, beside what they do.
+    fn register_services(&mut self) {
+        let to = &mut self.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        to.register("build", "The running program", build);
+        let help = "Records between what a service has committed and the end of its input";
+        to.register("consumer_lag", help, self.consumer_lag.clone());
+        let help = "Partitions that a service has here";
+        to.register("assigned_partitions", help, self.partitions.clone());
+        let help = "Records of its changelogs that a service has still to read before it works";
+        to.register("restore_records_left", help, self.restore_left.clone());
+        let (help, value) = ("Time the last restore took", self.restore_seconds.clone());
+        to.register_with_unit("restore", help, Unit::Seconds, value);
+        let (help, value) = ("Age of a service's oldest snapshot here", self.snapshot_age.clone());
+        to.register_with_unit("snapshot_age", help, Unit::Seconds, value);
+        let (help, value) = ("When a loop last turned, since 1970", self.loop_turned.clone());
+        to.register_with_unit("loop_last_turn", help, Unit::Seconds, value);
     }
 
     /// Counts `n` records that `service` has processed and committed.
@@ -140,6 +176,43 @@ impl Metrics {
         }
     }
 
+    /// Notes how many records of a partition `service` has not committed yet; `None` if the
+    /// partition is another process's now.
+    pub fn consumer_lag(&self, service: &str, topic: &str, partition: u32, lag: Option<u64>) {
+        let partition = partition.to_string();
+        let labels = [("service", service), ("topic", topic), ("partition", &partition)];
+        let labels = Labels(labels.map(|(name, value)| (name, value.to_owned())));
+        match lag {
+            Some(lag) => _ = self.consumer_lag.get_or_create(&labels).set(lag as i64),
+            None => _ = self.consumer_lag.remove(&labels),
+        }
+    }
+
+    /// Notes how many partitions `service` has here.
+    pub fn assigned_partitions(&self, service: &str, partitions: usize) {
+        self.partitions.get_or_create(&one("service", service)).set(partitions as i64);
+    }
+
+    /// Notes how much of its state `service` has still to read.
+    pub fn restore_left(&self, service: &str, records: u64) {
+        self.restore_left.get_or_create(&one("service", service)).set(records as i64);
+    }
+
+    /// Notes how long `service` took to read its state.
+    pub fn restored(&self, service: &str, took: Duration) {
+        self.restore_seconds.get_or_create(&one("service", service)).set(took.as_secs_f64());
+    }
+
+    /// Notes how old the oldest snapshot is that `service` would start from here.
+    pub fn snapshot_age(&self, service: &str, age: Duration) {
+        self.snapshot_age.get_or_create(&one("service", service)).set(age.as_secs_f64());
+    }
+
+    /// Notes that a loop of `service` has turned.
+    pub fn loop_turned(&self, service: &str, at: Micros) {
+        self.loop_turned.get_or_create(&one("service", service)).set(at.0 as f64 / 1e6);
+    }
+
     /// Counts an answered request; `route` is the pattern (`/alerts/{id}`), never the path.
     pub fn http(&self, route: &str, status: u16, took: Duration) {
         let status = status.to_string();
@@ -184,6 +257,14 @@ mod tests {
         metrics.watermark("detect", Micros(1_500_000));
         metrics.watermark("project", Micros::MIN);
         metrics.http("/alerts/{id}", 200, Duration::from_millis(1));
+        metrics.consumer_lag("detect", "aqi.readings", 3, Some(12));
+        metrics.consumer_lag("detect", "aqi.readings", 4, Some(12));
+        metrics.consumer_lag("detect", "aqi.readings", 4, None);
+        metrics.assigned_partitions("detect", 8);
+        metrics.restore_left("detect", 5);
+        metrics.restored("detect", Duration::from_millis(1_500));
+        metrics.snapshot_age("detect", Duration::from_secs(60));
+        metrics.loop_turned("detect", Micros(2_500_000));
         let text = metrics.encode();
         for line in [
             "tocsin_records_total{service=\"detect\"} 7",
@@ -195,12 +276,20 @@ mod tests {
             "tocsin_commit_seconds_count 1",
             "tocsin_alert_to_sent_seconds_count 1",
             "tocsin_watermark_seconds{service=\"detect\"} 1.5",
+            "tocsin_consumer_lag{service=\"detect\",topic=\"aqi.readings\",partition=\"3\"} 12",
+            "tocsin_assigned_partitions{service=\"detect\"} 8",
+            "tocsin_restore_records_left{service=\"detect\"} 5",
+            "tocsin_restore_seconds{service=\"detect\"} 1.5",
+            "tocsin_snapshot_age_seconds{service=\"detect\"} 60.0",
+            "tocsin_loop_last_turn_seconds{service=\"detect\"} 2.5",
+            concat!("tocsin_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "tocsin_http_requests_total{route=\"/alerts/{id}\",status=\"200\"} 1",
             "tocsin_http_request_seconds_count{route=\"/alerts/{id}\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("partition=\"4\""), "a partition that has gone has no lag here");
         assert!(!text.contains("service=\"project\""), "no watermark before the first event");
     }
 }

@@ -10,6 +10,7 @@ pub mod log;
 
 pub mod embedded;
 pub mod memory;
+pub mod replay;
 
 pub mod effects;
 mod scan;
@@ -22,12 +23,14 @@ pub mod crash;
 mod failure;
 mod partition;
 pub mod processor;
+pub mod progress;
 pub mod snapshot;
 pub mod time;
 
 pub use chunk::{Chunk, ChunkBuilder};
 pub use effects::Effects;
 pub use log::{CommitError, Log, LogError, Polled, Span, Transaction, Worker, WorkerSpec};
+pub use progress::{Observer, Progress};
 pub use record::{Batch, Record};
 pub use step::{Poison, Step};
 pub use topology::Topology;

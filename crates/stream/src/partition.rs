@@ -2,11 +2,16 @@
 
 use crate::failure::Failure;
 use crate::log::Log;
+use crate::processor::Options;
+use crate::progress::Progress;
 use crate::snapshot;
 use crate::state::{State, Store};
 use std::path::Path;
 use std::time::Duration;
 use tocsin_domain::{Micros, TopicPartition};
+
+/// After how many records of a changelog it is told how many are left.
+const TELL_EVERY: u32 = 10_000;
 
 pub struct Partition<S> {
     pub store: Store<S>,
@@ -26,10 +31,11 @@ impl<S: State> Partition<S> {
     /// it, or the whole changelog.
     pub fn restore(
         log: &dyn Log,
-        snapshots: Option<&Path>,
+        options: &Options,
         changelog: &TopicPartition,
         now: Micros,
     ) -> Result<Self, Failure> {
+        let snapshots = options.snapshots.as_deref();
         let mut partition = Self::empty(now);
         let store = &mut partition.store;
         store.set_now(now);
@@ -47,10 +53,23 @@ impl<S: State> Partition<S> {
                 span.start
             }
         };
-        log.scan(changelog, from, |record| match store.restore(record.key, record.value) {
-            true => Ok(()),
-            false => Err(Failure::State(changelog.clone())),
+        let left = |next: u64| {
+            let (partition, left) = (changelog.partition, span.end.saturating_sub(next));
+            options.observer.tell(Progress::Restoring { partition, left });
+        };
+        left(from);
+        let mut read: u32 = 0;
+        log.scan(changelog, from, |record| {
+            read = read.wrapping_add(1);
+            if read.is_multiple_of(TELL_EVERY) {
+                left(record.offset);
+            }
+            match store.restore(record.key, record.value) {
+                true => Ok(()),
+                false => Err(Failure::State(changelog.clone())),
+            }
         })?;
+        left(span.end);
         Ok(partition)
     }
 

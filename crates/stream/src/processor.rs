@@ -9,6 +9,7 @@ use crate::effects::{Effects, Tally};
 pub use crate::failure::Failure;
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
 use crate::partition::Partition;
+use crate::progress::{Observer, Progress};
 use crate::record::Batch;
 use crate::state::{Clock, Store};
 use crate::step::{Ring, Step};
@@ -34,6 +35,8 @@ pub struct Options {
     pub idle_after: Duration,
     /// The slot, for a group of several processes; part of the worker's stable id.
     pub slot: u32,
+    /// Who is told how far it is.
+    pub observer: Observer,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             snapshot_every: Duration::from_secs(60),
             idle_after: Duration::from_secs(60),
             slot: 0,
+            observer: Observer::default(),
         }
     }
 }
@@ -274,11 +278,13 @@ impl<S: Step> Processor<S> {
         let (started, tally) = (Instant::now(), self.effects.tally);
         let published = self.effects.transaction.records() as u64;
         self.effects.transaction.time = now;
+        let positions = self.positions_to_tell();
         let aborted = match self.commit_patiently() {
             Ok(()) => {
                 crash::point("after-commit");
                 self.fold();
                 self.aborts = 0;
+                self.options.observer.tell(Progress::Positions(&positions));
                 false
             }
             Err(error @ CommitError::Fatal(_)) => return Err(error.into()),
@@ -302,6 +308,14 @@ impl<S: Step> Processor<S> {
             return Ok(Turn { aborted, ..Turn::default() });
         }
         Ok(Turn { records, published, tally, commit: started.elapsed(), aborted })
+    }
+
+    /// The progress of the open transaction, which a commit clears.
+    fn positions_to_tell(&self) -> BTreeMap<TopicPartition, u64> {
+        match self.options.observer.listens() {
+            true => self.effects.transaction.progress.clone(),
+            false => BTreeMap::new(),
+        }
     }
 
     fn fold(&mut self) {
@@ -336,13 +350,32 @@ impl<S: Step> Processor<S> {
             let partition = match self.topology.changelog {
                 Some(topic) => {
                     let changelog = TopicPartition::new(topic, *number);
-                    let snapshots = self.options.snapshots.as_deref();
-                    Partition::restore(&*self.log, snapshots, &changelog, now)?
+                    Partition::restore(&*self.log, &self.options, &changelog, now)?
                 }
                 None => Partition::empty(now),
             };
             self.partitions.insert(*number, partition);
         }
+        self.tell_assignment(partitions)
+    }
+
+    fn tell_assignment(&self, new: &[u32]) -> Result<(), Failure> {
+        let observer = &self.options.observer;
+        if !observer.listens() {
+            return Ok(());
+        }
+        let mut positions = BTreeMap::new();
+        for topic in &self.topology.inputs {
+            for at in new.iter().map(|number| TopicPartition::new(topic, *number)) {
+                let next = match self.worker.committed(&at)? {
+                    Some(next) => next,
+                    None => self.log.span(&at)?.start,
+                };
+                positions.insert(at, next);
+            }
+        }
+        observer.tell(Progress::Positions(&positions));
+        observer.tell(Progress::Assigned(&self.partitions.keys().copied().collect::<Vec<_>>()));
         Ok(())
     }
 
@@ -352,6 +385,8 @@ impl<S: Step> Processor<S> {
         partitions.iter().for_each(|number| {
             self.partitions.remove(number);
         });
+        let kept: Vec<u32> = self.partitions.keys().copied().collect();
+        self.options.observer.tell(Progress::Assigned(&kept));
     }
 
     fn take_snapshots(&mut self, now: Micros, every: Duration) {

@@ -71,6 +71,11 @@ pub fn remove(directory: &Path, changelog: &TopicPartition) {
     let _ = fs::remove_file(path(directory, changelog));
 }
 
+/// When the snapshot of a changelog partition was written; `None` if there is none.
+pub fn written(directory: &Path, changelog: &TopicPartition) -> Option<std::time::SystemTime> {
+    path(directory, changelog).metadata().ok()?.modified().ok()
+}
+
 fn parse<S: State>(
     bytes: &[u8],
     changelog: &TopicPartition,

@@ -1,12 +1,11 @@
 //! What the interface is given: the log, the store, and how a mail looks.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tocsin_domain::delivery::Delivery;
 use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
-use tocsin_service::Metrics;
+use tocsin_service::{Health, Metrics};
 use tocsin_store::Store;
 use tocsin_stream::{Log, Worker};
 
@@ -34,8 +33,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// How a mail looks.
     pub render: Render,
-    /// Whether this process can do its work.
-    pub ready: Ready,
+    /// Whether this process lives and can do its work.
+    pub health: Health,
     /// Whose rows are shown.
     pub tenant: String,
     /// The ids of a schema registry, for raw records.
@@ -44,6 +43,8 @@ pub struct App {
     pub clock: Arc<dyn Fn() -> Micros + Send + Sync>,
     /// Whether the inbox reloads itself every two seconds.
     pub demo: bool,
+    /// Tells this process from others that publish watches.
+    pub slot: u32,
     /// Publishes watches; made at the first use.
     pub(crate) worker: Mutex<Option<Box<dyn Worker>>>,
 }
@@ -62,41 +63,13 @@ impl App {
             store,
             metrics,
             render,
-            ready: Ready::default(),
+            health: Health::default(),
             tenant: DEFAULT_TENANT.to_owned(),
             ids: SchemaIds::default(),
             clock: Arc::new(move || Micros(0).plus(now())),
             demo: false,
+            slot: 0,
             worker: Mutex::default(),
         }
-    }
-}
-
-/// Which parts of the process are not ready yet, and why. Clones are the same list.
-#[derive(Clone, Debug, Default)]
-pub struct Ready(Arc<Mutex<BTreeMap<&'static str, String>>>);
-
-impl Ready {
-    /// Waits for these parts: each must say [`Ready::ok`].
-    pub fn wait_for(parts: &[&'static str]) -> Ready {
-        let ready = Ready::default();
-        parts.iter().for_each(|part| ready.not(part, "is starting"));
-        ready
-    }
-
-    /// The part does its work.
-    pub fn ok(&self, part: &'static str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(part);
-    }
-
-    /// The part does not do its work, and why.
-    pub fn not(&self, part: &'static str, reason: &str) {
-        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.insert(part, reason.to_owned());
-    }
-
-    /// The parts that are not ready; empty if all are.
-    pub fn missing(&self) -> BTreeMap<&'static str, String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -21,19 +21,23 @@ use tocsin_store::{Query, Row, TableSpec, Value};
 type Answer = Result<Response, Fault>;
 
 /// The process is alive.
-pub(crate) fn healthz(_: &App, _: &Ask) -> Answer {
-    Ok("ok\n".into_response())
+pub(crate) fn healthz(app: &App, _: &Ask) -> Answer {
+    let dead = app.health.dead();
+    match dead.is_empty() {
+        true => Ok("ok\n".into_response()),
+        false => Ok((StatusCode::SERVICE_UNAVAILABLE, dead.join("\n") + "\n").into_response()),
+    }
 }
 
 /// Whether every part does its work, and what is missing.
 pub(crate) fn readyz(app: &App, _: &Ask) -> Answer {
-    let mut missing = app.ready.missing();
+    let mut report = app.health.report();
     if let Err(error) = app.store.mark("project") {
-        missing.insert("store", error.to_string());
+        report.ready = false;
+        report.missing.insert("store", error.to_string());
     }
-    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = send(&json!({ "ready": missing.is_empty(), "missing": missing }))?;
-    Ok((status, body).into_response())
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, send(&json!(report))?).into_response())
 }
 
 /// OpenMetrics.

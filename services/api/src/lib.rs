@@ -15,7 +15,7 @@ mod read;
 mod records;
 mod router;
 
-pub use app::{App, Ready, Rendered};
+pub use app::{App, Rendered};
 pub use router::router;
 pub use why::{Why, WhyError, explain};
 

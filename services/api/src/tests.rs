@@ -1,6 +1,6 @@
 //! Facts go in at the log, the projections run, and answers come out over HTTP.
 
-use crate::{App, Ready, Rendered, explain, router};
+use crate::{App, Rendered, explain, router};
 use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::alert::{Alert, AlertState, Evidence};
@@ -13,7 +13,8 @@ use tocsin_domain::watch::Watch;
 use tocsin_domain::wire::{self, Fact, SchemaIds};
 use tocsin_domain::{Currency, Id, Micros, Money, Position};
 use tocsin_project::{ProjectStep, StoreSink, prepare, topology};
-use tocsin_service::Metrics;
+use tocsin_service::health::State;
+use tocsin_service::{Health, Metrics};
 use tocsin_store::{SqliteStore, Store};
 use tocsin_stream::Log;
 use tocsin_stream::log::{Transaction, WorkerSpec};
@@ -386,8 +387,8 @@ fn only_a_post_switches_a_watch_off() {
 fn health_readiness_and_metrics_say_the_truth() {
     let world = world();
     let mut app = app(&world);
-    app.ready = Ready::wait_for(&["project"]);
-    let ready = app.ready.clone();
+    app.health = Health::of_loops(&["project"]);
+    let health = app.health.clone();
     serve(app, |ask| {
         assert_eq!(ask("GET", "/healthz").status, 200);
         let waiting = ask("GET", "/readyz");
@@ -395,7 +396,7 @@ fn health_readiness_and_metrics_say_the_truth() {
             (waiting.status, &waiting.json()["missing"]["project"]),
             (503, &"is starting".into())
         );
-        ready.ok("project");
+        health.set("project", State::Ready { partitions: Some(8) });
         assert_eq!(ask("GET", "/readyz").status, 200);
         ask("GET", "/alerts/x");
         let metrics = ask("GET", "/metrics").body;

@@ -17,9 +17,11 @@ pub mod rows;
 pub mod template;
 
 pub mod cursor;
+pub mod folders;
 pub mod import;
 pub mod input;
 
+pub use folders::Folders;
 pub use import::{Import, ImportReport};
 pub use input::Input;
 pub use settings::{SourceConfig, section};

@@ -2,7 +2,7 @@
 
 use crate::sources;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tocsin_domain::{DEFAULT_TENANT, topics};
 use tocsin_service::config::{ConfigError, Document};
 
@@ -22,6 +22,8 @@ pub struct SourceConfig {
     /// files and no source.
     #[serde(default)]
     pub files: Vec<String>,
+    /// A directory: `tocsin ingest` reads each of the `files` in it, or each file if none are named.
+    pub folder: Option<PathBuf>,
 
     // Of kind csv.
     /// Between fields; found in the header if none is given.
@@ -239,6 +241,7 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
         if source.tenant.is_none() && !tenant.is_empty() {
             source.tenant = Some(tenant.clone());
         }
+        source.folder = source.folder.take().map(|folder| document.resolve(&folder));
         let twice = before.iter().any(|other| other.name == source.name);
         let fault = match twice {
             true => Err("there are two sources of this name; each needs its own".to_owned()),

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::wire::SchemaIds;
-use tocsin_domain::{Micros, topics};
-use tocsin_stream::{CommitError, Log, LogError, Topology};
+use tocsin_domain::{Micros, TopicPartition, topics};
+use tocsin_stream::{CommitError, Log, LogError, Observer, Topology};
+use window::Record;
 
 /// What `send` reads, keeps and publishes.
 pub fn topology() -> Topology {
@@ -48,6 +49,8 @@ pub struct Options {
     pub retry: Retry,
     /// Schema ids that are read beside single-object frames.
     pub ids: SchemaIds,
+    /// Who is told how far it is.
+    pub observer: Observer,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             slot: 0,
             retry: Retry::default(),
             ids: SchemaIds::default(),
+            observer: Observer::default(),
         }
     }
 }
@@ -156,4 +160,26 @@ fn outcome_fact(attempt: &Delivery, outcome: Outcome, now: Micros, retry: &Retry
         reason,
         next_attempt_at: next,
     }
+}
+
+/// The partition's last record in the changelog; `None` if nobody ever sent from it.
+fn restore(log: &dyn Log, partition: u32) -> Result<Option<Record>, LogError> {
+    let (at, key) =
+        (TopicPartition::new(topics::NOTIFY_SENDS_CHANGELOG, partition), partition.to_string());
+    let mut found = None;
+    log.scan_all(&at, |record| {
+        if record.key != key.as_bytes() {
+            return Ok(());
+        }
+        found = match record.value.map(Record::decode) {
+            None => None,
+            Some(Some(state)) => Some(state),
+            Some(None) => {
+                let reason = "the sender's record cannot be read".to_owned();
+                return Err(LogError::Damaged { at: at.clone(), offset: record.offset, reason });
+            }
+        };
+        Ok(())
+    })?;
+    Ok(found)
 }

@@ -13,5 +13,5 @@ mod step;
 
 pub use projection::Projection;
 pub use projections::PROJECTIONS;
-pub use rebuild::{Prepared, RebuildError, prepare, rebuild};
+pub use rebuild::{Prepared, RebuildError, are_ready, prepare, rebuild};
 pub use step::{ProjectStep, StoreSink, topology};

@@ -7,10 +7,11 @@
 use crate::projections::all_tables;
 use crate::step::topology;
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 use tocsin_domain::topics::PROJECT_TOTALS_CHANGELOG;
 use tocsin_domain::{Id, TopicPartition};
 use tocsin_store::{Store, StoreError};
-use tocsin_stream::log::{CommitError, Transaction, WorkerSpec};
+use tocsin_stream::log::{CommitError, Polled, Transaction, Worker, WorkerSpec};
 use tocsin_stream::{Log, LogError};
 
 /// The mark of tables that hold everything up to the group's progress.
@@ -36,14 +37,36 @@ pub enum RebuildError {
     /// The log does not answer.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Somebody else has partitions of the group.
+    #[error(
+        "cannot make the tables anew: other `project` processes run ({found} of {wanted} partitions came within {} s); stop them all, then try again",
+        ALONE_WITHIN.as_secs()
+    )]
+    NotAlone {
+        /// Partitions that came.
+        found: u32,
+        /// Partitions that there are.
+        wanted: u32,
+    },
     /// The progress could not be put back.
     #[error("cannot put the progress of the projections back to the start of the log: {0}")]
     Commit(#[from] CommitError),
 }
 
-/// Makes the tables ready for the service; call it before each start.
+/// How long the last process of the group may take to be forgotten by the log.
+const ALONE_WITHIN: Duration = Duration::from_secs(45);
+
+/// Whether the tables are those that this version writes. If not, [`prepare`] makes them.
+///
+/// # Errors
+/// If the store does not answer.
+pub fn are_ready(store: &dyn Store) -> Result<bool, StoreError> {
+    Ok(store.mark(MARK)? == Some(mark()))
+}
+
+/// Makes the tables ready for the service, once, while none of its processes runs.
 pub fn prepare(log: &dyn Log, store: &dyn Store) -> Result<Prepared, RebuildError> {
-    if store.mark(MARK)? == Some(mark()) {
+    if are_ready(store)? {
         return Ok(Prepared::Kept);
     }
     rebuild(log, store)?;
@@ -52,18 +75,42 @@ pub fn prepare(log: &dyn Log, store: &dyn Store) -> Result<Prepared, RebuildErro
 
 /// Drops the tables, the sums and the progress. The service then fills the tables again.
 pub fn rebuild(log: &dyn Log, store: &dyn Store) -> Result<(), RebuildError> {
+    let mut worker = alone(log)?;
     // The mark goes first and comes back last: whatever is cut short in between is begun again.
     store.drop_all()?;
     store.create(&all_tables())?;
-    forget(log)?;
+    forget(log, &mut *worker)?;
     Ok(store.set_mark(MARK, &mark())?)
 }
 
-/// Deletes the sums and puts the progress back, in one transaction and as the service itself.
-fn forget(log: &dyn Log) -> Result<(), RebuildError> {
+/// A worker that has every partition of the service: as long as another process writes rows, the
+/// tables must not be dropped.
+fn alone(log: &dyn Log) -> Result<Box<dyn Worker>, RebuildError> {
     let topology = topology();
     let (id, group) = (format!("{}-0", topology.service), topology.service.to_owned());
-    let mut worker = log.worker(&WorkerSpec { id, group, inputs: Vec::new() })?;
+    let wanted =
+        topology.inputs.iter().map(|topic| log.partitions(topic)).collect::<Result<Vec<_>, _>>()?;
+    let wanted = wanted.into_iter().max().unwrap_or_default();
+    let inputs = topology.inputs.iter().map(|topic| (*topic).into()).collect();
+    let mut worker = log.worker(&WorkerSpec { id, group, inputs })?;
+    let (mut ours, until) = (BTreeSet::new(), Instant::now() + ALONE_WITHIN);
+    while (ours.len() as u32) < wanted {
+        match worker.poll(1, Duration::from_millis(250))? {
+            Polled::Assigned(partitions) => ours.extend(partitions),
+            Polled::Revoked { partitions, .. } => ours.retain(|one| !partitions.contains(one)),
+            // They are read again: the progress goes back to the start.
+            Polled::Records(_) => {}
+        }
+        if Instant::now() > until {
+            return Err(RebuildError::NotAlone { found: ours.len() as u32, wanted });
+        }
+    }
+    Ok(worker)
+}
+
+/// Deletes the sums and puts the progress back, in one transaction and as the service itself.
+fn forget(log: &dyn Log, worker: &mut dyn Worker) -> Result<(), RebuildError> {
+    let topology = topology();
     let mut transaction = Transaction::default();
     let partitions = log.partitions(PROJECT_TOTALS_CHANGELOG)?;
     let changelog = transaction.register(PROJECT_TOTALS_CHANGELOG, partitions);

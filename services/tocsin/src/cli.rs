@@ -11,7 +11,7 @@ use std::path::PathBuf;
     name = "tocsin",
     version,
     before_help = "Examples:\n  tocsin demo                                      recorded real data in, mails on a page\n  tocsin backtest --config tocsin.toml june.csv    which mails would have been sent\n  tocsin up --config tocsin.toml                   everything, in one process",
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 wrong configuration, 4 not reachable, 5 a check found problems."
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 wrong configuration, 4 not reachable, 5 a check found problems,\n130 or 143 ended by a second SIGINT or SIGTERM."
 )]
 pub struct Cli {
     /// What to do.
@@ -26,6 +26,25 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run every service in one process on the embedded log
     Up(UpArgs),
+    /// Run the service that reads the sources' folders into the log
+    #[command(before_help = "Example:\n  tocsin ingest --config tocsin.toml")]
+    Ingest(ServiceArgs),
+    /// Run the service that turns events into alerts
+    #[command(
+        before_help = "Example:\n  tocsin detect --config tocsin.toml --data /var/lib/tocsin --slot 1"
+    )]
+    Detect(ServiceArgs),
+    /// Run the service that turns alerts into mail
+    #[command(before_help = "Example:\n  tocsin notify --config tocsin.toml --admin 0.0.0.0:9464")]
+    Notify(ServiceArgs),
+    /// Run the service that turns facts into tables
+    #[command(
+        before_help = "Example:\n  tocsin project --config tocsin.toml --data /var/lib/tocsin"
+    )]
+    Project(ServiceArgs),
+    /// Run the service that serves the API and the pages
+    #[command(before_help = "Example:\n  tocsin api --config tocsin.toml --listen 0.0.0.0:8080")]
+    Api(ApiArgs),
     /// Read files through a configured source into the log, once
     Import(ImportArgs),
     /// Run recorded files through the same topology in memory: which alerts, which mails to whom
@@ -37,7 +56,7 @@ pub enum Command {
     Why(WhyArgs),
     /// Draw what each service reads, keeps and writes
     Topology(TopologyArgs),
-    /// Rebuild the tables from the log
+    /// Make, rebuild or verify the tables
     #[command(subcommand)]
     Projections(ProjectionsCommand),
 }
@@ -77,6 +96,59 @@ pub struct UpArgs {
     /// Where to serve the API and the pages; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Answer probes and scrapes here as well: /livez, /readyz, /metrics
+    #[arg(long, value_name = "ADDR", env = "TOCSIN_ADMIN")]
+    pub admin: Option<SocketAddr>,
+    /// Which process this is.
+    #[command(flatten)]
+    pub slot: Slot,
+}
+
+/// Which process this is among those of its service.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Slot {
+    /// Its number among the processes of the same service: each needs its own, from 0, and keeps it
+    #[arg(long, value_name = "N", env = "TOCSIN_SLOT", default_value_t = 0)]
+    pub slot: u32,
+}
+
+/// One service in a process of its own.
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    /// The configuration; it must name a log that processes share
+    #[arg(long, value_name = "FILE", default_value = "tocsin.toml")]
+    pub config: PathBuf,
+    /// Where snapshots are kept, for a quick restart; without it, none are. It may be lost
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to answer probes and scrapes: /livez, /readyz, /metrics; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", env = "TOCSIN_ADMIN", default_value = "127.0.0.1:9464")]
+    pub admin: SocketAddr,
+    /// Which process this is.
+    #[command(flatten)]
+    pub slot: Slot,
+}
+
+/// `tocsin api`.
+#[derive(Debug, Args)]
+pub struct ApiArgs {
+    /// As every service.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Where to serve the API and the pages; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+}
+
+/// Where things are, for commands that need no configuration on one machine.
+#[derive(Clone, Debug, Args)]
+pub struct Whereabouts {
+    /// The configuration, if it names a log or tables that are not in the data directory
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory of the log and the tables
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
 }
 
 /// `tocsin import`.
@@ -176,9 +248,9 @@ pub struct WatchArgs {
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  tocsin why 6fa459ea-ee8a-5ca4-894e-db77e160355e@localhost")]
 pub struct WhyArgs {
-    /// The directory of the log and the tables
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub data: PathBuf,
+    /// Where things are.
+    #[command(flatten)]
+    pub place: Whereabouts,
     /// The mail's Message-ID, with or without angle brackets
     pub message_id: String,
     /// Print JSON
@@ -200,9 +272,11 @@ pub struct TopologyArgs {
 pub enum ProjectionsCommand {
     /// Drop every table and fill it again from the log; sends nothing
     #[command(before_help = "Example:\n  tocsin projections rebuild --data data")]
-    Rebuild {
-        /// The directory of the log and the tables
-        #[arg(long, value_name = "DIR", default_value = "data")]
-        data: PathBuf,
-    },
+    Rebuild(Whereabouts),
+    /// Make the tables if they are not there, or not those of this version
+    #[command(before_help = "Example:\n  tocsin projections migrate --config tocsin.toml")]
+    Migrate(Whereabouts),
+    /// Fold the log once more and compare with the tables: exit code 5 and the rows that differ
+    #[command(before_help = "Example:\n  tocsin projections verify --config tocsin.toml")]
+    Verify(Whereabouts),
 }

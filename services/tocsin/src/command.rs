@@ -4,6 +4,7 @@ pub mod backtest;
 pub mod demo;
 pub mod import;
 pub mod projections;
+pub mod serve;
 pub mod topology;
 pub mod up;
 pub mod watch;
@@ -19,6 +20,11 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args),
         Command::Up(args) => up::run(args),
+        Command::Ingest(args) => serve::run("ingest", args, None),
+        Command::Detect(args) => serve::run("detect", args, None),
+        Command::Notify(args) => serve::run("notify", args, None),
+        Command::Project(args) => serve::run("project", args, None),
+        Command::Api(args) => serve::run("api", &args.service, Some(args.listen)),
         Command::Import(args) => import::run(args),
         Command::Backtest(args) => backtest::run(args),
         Command::Watch(args) => watch::run(args),

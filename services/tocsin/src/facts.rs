@@ -2,6 +2,7 @@
 //! `tocsin.toml` declares some, `tocsin watch` adds others.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 use tocsin_domain::condition::Condition;
 use tocsin_domain::subscriber::Subscriber;
@@ -42,14 +43,20 @@ impl Asked {
 }
 
 /// Makes the topics say what the configuration says, and no more: what is no longer declared is
-/// ended. Facts that are there already are not written again.
+/// ended. Facts that are there already are not written again. Several processes may do so at once:
+/// it is done once.
 pub fn declare(
     log: &dyn Log,
     conditions: &[Condition],
     watches: &[(Subscriber, Watch)],
 ) -> anyhow::Result<()> {
-    let asked = Asked::read(log)?;
-    let mut changes = Changes::new(log)?;
+    publish(log, |asked, changes| {
+        declare_conditions(asked, changes, conditions);
+        declare_watches(asked, changes, watches);
+    })
+}
+
+fn declare_conditions(asked: &Asked, changes: &mut Changes, conditions: &[Condition]) {
     for condition in conditions {
         if asked.conditions.get(&condition.key()) != Some(condition) {
             changes.condition(condition);
@@ -60,13 +67,16 @@ pub fn declare(
             changes.condition(&Condition { active: false, ..old.clone() });
         }
     }
+}
+
+fn declare_watches(asked: &Asked, changes: &mut Changes, watches: &[(Subscriber, Watch)]) {
     for (subscriber, watch) in watches {
         let known = asked.watches.get(&watch.key());
         if known.is_some_and(|known| !known.active) && asked.declared.contains(&watch.key()) {
             // Somebody has ended it since: a person's no outlives a restart.
             tracing::warn!(watch = %watch.id, "a watch of the configuration was ended and stays so; `tocsin watch add` begins it again");
         } else {
-            changes.wish(&asked, subscriber, watch);
+            changes.wish(asked, subscriber, watch);
         }
     }
     let keys: Vec<String> = watches.iter().map(|(_, watch)| watch.key()).collect();
@@ -78,11 +88,47 @@ pub fn declare(
     if asked.declared != keys {
         changes.declared(&keys);
     }
-    changes.commit(log, "config-0")
 }
 
+/// Publishes what `decide` makes of everything that is asked for now. Whoever publishes meanwhile
+/// shuts this one out, and it reads and decides again: so every decision stands on what is there.
+///
+/// # Errors
+/// If the log does not take it, however often it is offered.
+pub fn publish(log: &dyn Log, decide: impl Fn(&Asked, &mut Changes)) -> anyhow::Result<()> {
+    let spec = WorkerSpec { id: WORKER.to_owned(), ..WorkerSpec::default() };
+    let decided = || {
+        let mut changes = Changes::new(log)?;
+        decide(&Asked::read(log)?, &mut changes);
+        anyhow::Ok(changes.transaction)
+    };
+    if decided()?.is_empty() {
+        return Ok(());
+    }
+    let mut last = String::new();
+    for attempt in 0..TRIES {
+        // First the worker, then the look: it shuts out everybody who looked before.
+        let mut worker = log.worker(&spec)?;
+        let mut transaction = decided()?;
+        transaction.time = now();
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        match worker.commit(&mut transaction) {
+            Ok(()) => return Ok(()),
+            Err(error) => last = error.to_string(),
+        }
+        // Processes that began at the same moment must not go on in step.
+        let apart = RandomState::new().build_hasher().finish() % (20 << attempt);
+        std::thread::sleep(Duration::from_millis((10 << attempt) + apart));
+    }
+    Err(anyhow::anyhow!("cannot publish what was asked for: {last}; try again"))
+}
+
+/// Who publishes what is asked for.
+const WORKER: &str = "asked-0";
 /// How often facts are offered to the log.
-const TRIES: u32 = 6;
+const TRIES: u32 = 8;
 
 /// Facts to be published together.
 pub struct Changes {
@@ -92,7 +138,7 @@ pub struct Changes {
 
 impl Changes {
     /// No facts yet.
-    pub fn new(log: &dyn Log) -> anyhow::Result<Changes> {
+    fn new(log: &dyn Log) -> anyhow::Result<Changes> {
         let mut transaction = Transaction::default();
         let names = [
             topics::CONDITIONS,
@@ -144,30 +190,6 @@ impl Changes {
     fn put<'a>(&mut self, topic: usize, key: &str, fact: &impl Fact<'a>) {
         let builder = self.transaction.to(self.topics[topic], key.as_bytes());
         builder.push_with(key.as_bytes(), |out| wire::write(fact, out));
-    }
-
-    /// Publishes them, if there are any.
-    ///
-    /// # Errors
-    /// If the log does not take them, however often they are offered.
-    pub fn commit(mut self, log: &dyn Log, worker: &str) -> anyhow::Result<()> {
-        if self.transaction.is_empty() {
-            return Ok(());
-        }
-        self.transaction.time = now();
-        let spec = WorkerSpec { id: worker.to_owned(), ..WorkerSpec::default() };
-        let mut last = None;
-        for attempt in 0..TRIES {
-            // A new worker each time: another command may have taken this one's place. What an
-            // unknown outcome publishes twice is the same fact of the same key.
-            match log.worker(&spec)?.commit(&mut self.transaction) {
-                Ok(()) => return Ok(()),
-                Err(error) => last = Some(error),
-            }
-            std::thread::sleep(Duration::from_millis(20 << attempt));
-        }
-        let error = last.map_or_else(String::new, |error| error.to_string());
-        Err(anyhow::anyhow!("cannot publish what was asked for: {error}; try again"))
     }
 }
 
@@ -227,4 +249,45 @@ fn each(
         log.scan_all(&TopicPartition::new(topic, partition), &mut *take)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use std::sync::Barrier;
+    use tocsin_domain::topics::Topics;
+    use tocsin_stream::memory::MemoryLog;
+
+    const CONFIG: &str = "[[detectors]]\nname = \"d\"\nkind = \"threshold\"\nmeasure = \"m\"\n\
+        raise_above = 5\n[[watches]]\nemail = \"ada@example.org\"\ndetector = \"d\"\n";
+
+    #[test]
+    fn processes_that_declare_at_once_declare_once() {
+        let log = MemoryLog::new();
+        log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let (log, begin): (&dyn Log, _) = (&*log, Barrier::new(6));
+        std::thread::scope(|scope| {
+            for process in 0..6 {
+                let begin = &begin;
+                scope.spawn(move || {
+                    // Each has read its file at a moment of its own.
+                    let settings = Settings::parse(CONFIG, "t.toml", Micros(process)).unwrap();
+                    begin.wait();
+                    declare(log, &settings.conditions, &settings.watches).unwrap();
+                });
+            }
+        });
+        for (topic, wanted) in
+            [(topics::CONDITIONS, 1), (topics::SUBSCRIBERS, 1), (topics::WATCHES, 1)]
+        {
+            let mut found = 0;
+            each(log, topic, &mut |_| {
+                found += 1;
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(found, wanted, "{topic}");
+        }
+    }
 }

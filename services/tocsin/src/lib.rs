@@ -1,5 +1,6 @@
 //! The `tocsin` command as a library, so that tests and benchmarks run what users run.
 
+pub mod backend;
 pub mod cli;
 pub mod command;
 pub mod exit;
@@ -8,4 +9,7 @@ pub mod meter;
 pub mod pipeline;
 pub mod report;
 pub mod runtime;
+pub mod service;
+pub mod services;
 pub mod settings;
+pub mod vitals;

@@ -1,6 +1,8 @@
 //! Counts the facts of the log as they are committed, for `/metrics`. It reads along from the end;
-//! what was there before the start is not counted again.
+//! what was there before the start is not counted again. It follows the partitions that `project`
+//! has here, which reads the same topics: so of many processes, one counts each fact.
 
+use crate::vitals::Vitals;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,29 +17,21 @@ use tocsin_stream::{Log, LogError, Record};
 /// Reads along.
 pub struct Meter {
     log: Arc<dyn Log>,
-    metrics: Arc<Metrics>,
-    cursors: Vec<(TopicPartition, u64)>,
+    vitals: Vitals,
+    cursors: HashMap<TopicPartition, u64>,
     waits: Waits,
 }
 
 /// When the first alert of each delivery that is not final yet was detected.
 type Waits = HashMap<Id, Micros>;
 
+/// What is counted.
+const TOPICS: [&str; 3] = [topics::ALERTS, topics::DELIVERIES, topics::DEAD_LETTERS];
+
 impl Meter {
     /// Stands at the end of what there is to count.
-    ///
-    /// # Errors
-    /// If the log does not answer.
-    pub fn new(log: Arc<dyn Log>, metrics: Arc<Metrics>) -> Result<Meter, LogError> {
-        let mut cursors = Vec::new();
-        for topic in [topics::ALERTS, topics::DELIVERIES, topics::DEAD_LETTERS] {
-            for partition in 0..log.partitions(topic)? {
-                let at = TopicPartition::new(topic, partition);
-                let end = log.span(&at)?.end;
-                cursors.push((at, end));
-            }
-        }
-        Ok(Meter { log, metrics, cursors, waits: Waits::new() })
+    pub fn new(log: Arc<dyn Log>, vitals: Vitals) -> Meter {
+        Meter { log, vitals, cursors: HashMap::new(), waits: Waits::new() }
     }
 
     /// Counts until it is told to stop.
@@ -48,7 +42,11 @@ impl Meter {
         let mut seen = 0;
         while !stop.stopped() {
             seen = self.log.wait(seen, Duration::from_millis(500));
-            self.read_on()?;
+            match self.read_on() {
+                // What cannot be counted now is counted later.
+                Err(LogError::Unavailable(reason)) => tracing::warn!(reason, "counting later"),
+                read => read?,
+            }
             // Numbers for people need not be younger than this, and idle time is cheap.
             stop.sleep(Duration::from_millis(200));
         }
@@ -56,13 +54,27 @@ impl Meter {
     }
 
     fn read_on(&mut self) -> Result<(), LogError> {
-        for (at, next) in &mut self.cursors {
-            let (metrics, waits) = (&self.metrics, &mut self.waits);
-            *next = self.log.scan(at, *next, |record| {
-                count(metrics, waits, record);
-                Ok::<(), LogError>(())
-            })?;
+        let ours = self.vitals.partitions("project");
+        self.cursors.retain(|at, _| ours.contains(&at.partition));
+        for partition in ours {
+            for topic in TOPICS {
+                self.read_partition(TopicPartition::new(topic, partition))?;
+            }
         }
+        Ok(())
+    }
+
+    fn read_partition(&mut self, at: TopicPartition) -> Result<(), LogError> {
+        let from = match self.cursors.get(&at) {
+            Some(next) => *next,
+            None => self.log.span(&at)?.end,
+        };
+        let (metrics, waits) = (&self.vitals.metrics, &mut self.waits);
+        let next = self.log.scan(&at, from, |record| {
+            count(metrics, waits, record);
+            Ok::<(), LogError>(())
+        })?;
+        self.cursors.insert(at, next);
         Ok(())
     }
 }

@@ -1,6 +1,12 @@
 //! `tocsin.toml`, whole: each section is read by the crate it belongs to, and everything that is
 //! wrong is said at once.
 
+mod log;
+mod store;
+
+pub use log::{KafkaOptions, LogSettings};
+pub use store::{CqlSettings, Dialect, StoreSettings};
+
 use crate::exit::{Exit, Kind};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -27,8 +33,10 @@ const SECTIONS: [&str; 9] =
 pub struct Settings {
     /// The namespace.
     pub tenant: String,
-    /// When a commit counts as done.
-    pub sync: Sync,
+    /// Which log stands behind the services.
+    pub log: LogSettings,
+    /// Where the tables are.
+    pub store: StoreSettings,
     /// How long each topic waits for events that come late.
     pub lateness: BTreeMap<String, Duration>,
     /// Schemas by the ids of a registry.
@@ -43,35 +51,26 @@ pub struct Settings {
     pub watches: Vec<(Subscriber, Watch)>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogSection {
-    #[serde(default)]
-    kind: Embedded,
-    #[serde(default)]
-    sync: SyncSection,
+/// Addresses: one text with commas between them, or an array of texts.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected addresses: a text with commas, or an array of texts")]
+enum Addresses {
+    Text(String),
+    List(Vec<String>),
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoreSection {
-    #[serde(default)]
-    kind: Embedded,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Embedded {
-    #[default]
-    Embedded,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SyncSection {
-    #[default]
-    Full,
-    Normal,
+impl Addresses {
+    fn all(&self) -> Vec<String> {
+        let parts: Vec<&str> = match self {
+            Addresses::Text(text) => text.split(',').collect(),
+            Addresses::List(list) => list.iter().map(String::as_str).collect(),
+        };
+        parts
+            .into_iter()
+            .map(|part| part.trim().to_owned())
+            .filter(|part| !part.is_empty())
+            .collect()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +98,17 @@ impl Settings {
             .map_err(|error| Exit::error(Kind::Configuration, error))
     }
 
+    /// Reads the file if one is named; without one, log and tables are in the data directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; exit code 3.
+    pub fn if_any(path: Option<&Path>, now: Micros) -> anyhow::Result<Settings> {
+        match path {
+            Some(path) => Settings::load(path, now),
+            None => Settings::parse("", "no configuration file", now),
+        }
+    }
+
     /// Reads a text that is part of the program.
     ///
     /// # Errors
@@ -114,19 +124,16 @@ impl Settings {
         errors.of(document.finish(&SECTIONS));
         let tenant: String = errors.of(document.section("tenant")).unwrap_or_default();
         let tenant = if tenant.is_empty() { DEFAULT_TENANT.to_owned() } else { tenant };
-        let log: LogSection = errors.of(document.section("log")).unwrap_or_default();
-        let store: StoreSection = errors.of(document.section("store")).unwrap_or_default();
-        let (Embedded::Embedded, Embedded::Embedded) = (log.kind, store.kind);
+        let log = errors.of(log::read(document)).unwrap_or(LogSettings::Embedded(Sync::Full));
+        let store = errors.of(store::read(document)).unwrap_or(StoreSettings::Embedded);
         let conditions = errors.of(conditions(document, &tenant));
         // Without its detectors, every watch would seem wrong.
         let watches = conditions.as_ref().map(|all| watches(document, &tenant, all, now));
         let watches = watches.and_then(|watches| errors.of(watches)).unwrap_or_default();
         let conditions = conditions.unwrap_or_default();
         let settings = Settings {
-            sync: match log.sync {
-                SyncSection::Full => Sync::Full,
-                SyncSection::Normal => Sync::Normal,
-            },
+            log,
+            store,
             lateness: errors.of(lateness(document)).unwrap_or_default(),
             schema_ids: errors.of(schema_ids(document)).unwrap_or_default(),
             channels: errors.of(document.section("channels")).unwrap_or_default(),

@@ -13,7 +13,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use support::{Running, get, page, serve, tocsin, until};
-use tocsin::{facts, runtime};
+use tocsin::{backend, facts};
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::topics;
 use tocsin_store::Row;
@@ -108,7 +108,7 @@ fn stop(mut running: Running) -> Option<i32> {
 }
 
 fn tables(data: &Path) -> Vec<(&'static str, Vec<Row>)> {
-    let store = runtime::open_store(data).unwrap();
+    let store = backend::open_store(data).unwrap();
     let all = tocsin_project::projections::all_tables();
     all.into_iter().map(|table| (table.name, store.dump(table).unwrap())).collect()
 }
@@ -149,7 +149,7 @@ fn from_a_file_to_a_mail_to_its_why_and_back_from_the_log() {
     let told = command.arg("why").arg("--data").arg(world.data()).arg(format!("<{id}>")).output();
     assert!(text(&told.unwrap().stdout).contains("rows.csv:3"));
 
-    let log = runtime::open_log(&world.data(), Sync::Full).unwrap();
+    let log = backend::open_log(&world.data(), Sync::Full).unwrap();
     let letters: Vec<DeadLetter> = facts::all(&*log, topics::DEAD_LETTERS).unwrap();
     assert_eq!(text(&letters[0].value).trim_end(), "Market,yesterday,70");
     drop(log);

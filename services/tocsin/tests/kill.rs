@@ -172,7 +172,7 @@ fn nothing_is_lost_and_nothing_comes_twice_whenever_the_process_dies() {
 
     assert!(import(&files).status().unwrap().success());
     let (service, _) = serve(&mut up());
-    let log = tocsin::runtime::open_log(&data, Sync::Normal).unwrap();
+    let log = tocsin::backend::open_log(&data, Sync::Normal).unwrap();
     let alerts = || facts::all::<Alert>(&*log, topics::ALERTS).unwrap();
     until("every alert", || alerts().len() >= wanted.len());
     until("every delivery is final", || open_deliveries(&*log) == 0);

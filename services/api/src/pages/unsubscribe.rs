@@ -60,25 +60,34 @@ fn show(app: &App, watch: &Watch) -> Result<Response, Fault> {
     })
 }
 
+/// How often a watch is offered to the log: whoever had this process's slot before may still be
+/// shut out by the first.
+const TRIES: u32 = 3;
+
+/// To publish it twice is the same as once.
 fn publish(app: &App, watch: &Watch) -> Result<(), Fault> {
     let mut held = app.worker.lock().unwrap_or_else(PoisonError::into_inner);
-    let worker = match &mut *held {
-        Some(worker) => worker,
-        none => {
-            let (id, group) = ("api-0".to_owned(), "api".to_owned());
-            none.insert(app.log.worker(&WorkerSpec { id, group, inputs: Vec::new() })?)
-        }
-    };
     let mut transaction = Transaction::default();
-    transaction.time = (app.clock)();
     let topic = transaction.register(topics::WATCHES, app.log.partitions(topics::WATCHES)?);
     let key = watch.key();
-    let out = transaction.to(topic, key.as_bytes());
-    out.push_with(key.as_bytes(), |bytes| wire::write(watch, bytes));
-    let done = worker.commit(&mut transaction);
-    if done.is_err() {
-        // Whatever went wrong, the next one begins with a fresh worker; the post can be repeated.
-        *held = None;
+    let mut last = String::new();
+    for _ in 0..TRIES {
+        let worker = match &mut *held {
+            Some(worker) => worker,
+            none => {
+                let (id, group) = (format!("api-{}", app.slot), "api".to_owned());
+                none.insert(app.log.worker(&WorkerSpec { id, group, inputs: Vec::new() })?)
+            }
+        };
+        transaction.clear();
+        transaction.time = (app.clock)();
+        let out = transaction.to(topic, key.as_bytes());
+        out.push_with(key.as_bytes(), |bytes| wire::write(watch, bytes));
+        match worker.commit(&mut transaction) {
+            Ok(()) => return Ok(()),
+            // Whatever went wrong, the next try begins with a fresh worker.
+            Err(error) => (*held, last) = (None, error.to_string()),
+        }
     }
-    done.map_err(|error| Fault::Internal(format!("cannot switch the watch off: {error}")))
+    Err(Fault::Internal(format!("cannot switch the watch off: {last}")))
 }

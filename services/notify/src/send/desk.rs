@@ -1,8 +1,8 @@
 //! The loop of the sender: poll, start, commit what has finished, all on one thread; the attempts
 //! themselves run on a small runtime beside it and report back. One slow recipient holds one slot.
 
-use super::window::{Record, Waiting, Window};
-use super::{SendError, Sender, attempt, outcome_fact};
+use super::window::{Waiting, Window};
+use super::{SendError, Sender, attempt, outcome_fact, restore};
 use crate::channel::Outcome;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::{Micros, TopicPartition, topics, wire};
 use tocsin_stream::{
-    Batch, CommitError, Log, LogError, Polled, Transaction, Worker, WorkerSpec, crash,
+    Batch, CommitError, LogError, Polled, Progress, Transaction, Worker, WorkerSpec, crash,
 };
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
@@ -185,7 +185,9 @@ impl<'a> Desk<'a> {
             self.write_record(*partition, &window);
             self.windows.insert(*partition, window);
         }
-        self.finish_transaction().map(drop)
+        self.finish_transaction()?;
+        self.tell();
+        Ok(())
     }
 
     fn revoke(&mut self, partitions: &[u32], lost: bool) -> Result<(), SendError> {
@@ -201,7 +203,19 @@ impl<'a> Desk<'a> {
             }
             ours
         });
+        self.tell();
         Ok(())
+    }
+
+    /// Tells what it has, and how far it is there.
+    fn tell(&self) {
+        let position = |(partition, window): (&u32, &Window)| {
+            (TopicPartition::new(topics::DELIVERIES, *partition), window.progress())
+        };
+        let observer = &self.sender.options.observer;
+        observer.tell(Progress::Positions(&self.windows.iter().map(position).collect()));
+        let ours: Vec<u32> = self.windows.keys().copied().collect();
+        observer.tell(Progress::Assigned(&ours));
     }
 
     /// Takes what attempts have reported; waits for the first.
@@ -303,7 +317,9 @@ impl<'a> Desk<'a> {
             self.transaction.progress.insert(at, window.progress());
         }
         self.windows = moved;
+        let positions = self.transaction.progress.clone();
         if self.finish_transaction()? {
+            self.sender.options.observer.tell(Progress::Positions(&positions));
             for place in taken {
                 self.outcomes.remove(&place).iter().for_each(|fact| (self.observe)(fact));
             }
@@ -361,28 +377,6 @@ fn open_worker(sender: &Sender) -> Result<Box<dyn Worker>, LogError> {
         group: "send".to_owned(),
         inputs: vec![topics::DELIVERIES.into()],
     })
-}
-
-/// The partition's last record in the changelog; `None` if nobody ever sent from it.
-fn restore(log: &dyn Log, partition: u32) -> Result<Option<Record>, LogError> {
-    let (at, key) =
-        (TopicPartition::new(topics::NOTIFY_SENDS_CHANGELOG, partition), partition.to_string());
-    let mut found = None;
-    log.scan_all(&at, |record| {
-        if record.key != key.as_bytes() {
-            return Ok(());
-        }
-        found = match record.value.map(Record::decode) {
-            None => None,
-            Some(Some(state)) => Some(state),
-            Some(None) => {
-                let reason = "the sender's record cannot be read".to_owned();
-                return Err(LogError::Damaged { at: at.clone(), offset: record.offset, reason });
-            }
-        };
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 #[cfg(test)]

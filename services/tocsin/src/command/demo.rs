@@ -1,10 +1,11 @@
 //! `tocsin demo`: recorded real data, replayed at a pace that people can follow, into the same
 //! services that `tocsin up` runs. The configuration and the data are part of the program.
 
+use crate::backend::Backend;
 use crate::cli::DemoArgs;
 use crate::exit::{Exit, Kind};
 use crate::facts;
-use crate::runtime::{self, Node};
+use crate::runtime::{self, Node, Plan};
 use crate::settings::Settings;
 use anyhow::Context;
 use std::io::Write;
@@ -47,7 +48,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     };
     claim(&data)?;
     let sources = settings.sources.clone();
-    let node = Node::start_as(settings, &data, args.listen, true)?;
+    let backend = Backend::whole(&settings, &data)?;
+    let plan = Plan { demo: true, ..Plan::whole(&settings, args.listen) };
+    let node = Node::run(settings, backend, plan)?;
     lifecycle::on_signals(&node.stop)?;
     greet(&node.url)?;
     for (name, bytes) in FILES {

@@ -1,10 +1,10 @@
 //! `tocsin import`: files through a configured source into the log, once. Works beside a running
 //! `tocsin up`, and goes on where it was when it was cut short.
 
+use crate::backend;
 use crate::cli::ImportArgs;
 use crate::exit::{Exit, Kind};
 use crate::facts;
-use crate::runtime;
 use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
@@ -21,7 +21,7 @@ use tocsin_ingest::{Import, ImportReport};
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let settings = Settings::load(&args.place.config, facts::now())?;
     let source = settings.source(&args.source)?;
-    let log = runtime::open_log(&args.place.data, settings.sync)?;
+    let log = backend::log(&settings, &args.place.data)?;
     let mut dead_letters = 0;
     for path in &args.files {
         let import = Import::new(log.clone(), source, Arc::new(facts::now));

@@ -1,9 +1,9 @@
 //! `tocsin watch`: wishes as facts.
 
+use crate::backend;
 use crate::cli::{Place, WatchArgs, WatchCommand};
 use crate::exit::{Exit, Kind};
-use crate::facts::{self, Asked, Changes};
-use crate::runtime;
+use crate::facts::{self, Asked};
 use crate::settings::Settings;
 use std::io::Write;
 use tocsin_domain::alert::AlertState;
@@ -38,17 +38,15 @@ fn add(args: &WatchArgs) -> anyhow::Result<()> {
     };
     let (subscriber, watch) = watch_facts(&settings.tenant, &entry, &settings.conditions, now)
         .map_err(|error| Exit::error(Kind::Configuration, error))?;
-    let log = runtime::open_log(&args.place.data, settings.sync)?;
+    let log = backend::log(&settings, &args.place.data)?;
+    facts::publish(&*log, |asked, changes| changes.wish(asked, &subscriber, &watch))?;
     let asked = Asked::read(&*log)?;
-    let mut changes = Changes::new(&*log)?;
-    changes.wish(&asked, &subscriber, &watch);
-    changes.commit(&*log, "watch-0")?;
     print(&format!("watching: {} ({})\n", watch.id, describe(&asked, &watch, &settings)))
 }
 
 fn list(place: &Place, json: bool) -> anyhow::Result<()> {
     let settings = Settings::load(&place.config, facts::now())?;
-    let log = runtime::open_existing(&place.data, settings.sync)?;
+    let log = backend::existing_log(&settings, &place.data)?;
     let asked = Asked::read(&*log)?;
     let active = || asked.watches.values().filter(|watch| watch.active);
     if json {
@@ -65,15 +63,18 @@ fn list(place: &Place, json: bool) -> anyhow::Result<()> {
 
 fn remove(place: &Place, id: &str) -> anyhow::Result<()> {
     let settings = Settings::load(&place.config, facts::now())?;
-    let log = runtime::open_existing(&place.data, settings.sync)?;
+    let log = backend::existing_log(&settings, &place.data)?;
     let asked = Asked::read(&*log)?;
     let Some(watch) = asked.watches.values().find(|watch| watch.id.to_string() == id) else {
         let text = format!("there is no watch {id}; `tocsin watch list` shows them all");
         return Err(Exit::error(Kind::Problems, text));
     };
-    let mut changes = Changes::new(&*log)?;
-    changes.watch(&Watch { active: false, ..watch.clone() });
-    changes.commit(&*log, "watch-0")?;
+    let key = watch.key();
+    facts::publish(&*log, |asked, changes| {
+        if let Some(watch) = asked.watches.get(&key).filter(|watch| watch.active) {
+            changes.watch(&Watch { active: false, ..watch.clone() });
+        }
+    })?;
     print(&format!("ended: {id}\n"))
 }
 

@@ -1,0 +1,90 @@
+//! What `[log]` may say, and what is said to what it may not.
+
+use super::*;
+
+fn log(text: &str) -> Result<LogSettings, String> {
+    let document = Document::parse(text, "t.toml").map_err(|error| error.to_string())?;
+    read(&document).map_err(|error| error.to_string())
+}
+
+fn kafka_of(keys: &str) -> Result<KafkaOptions, String> {
+    match log(&format!("[log]\nkind = \"kafka\"\n{keys}"))? {
+        LogSettings::Kafka(options) => Ok(options),
+        LogSettings::Embedded(_) => panic!("kafka was asked for"),
+    }
+}
+
+#[test]
+fn nothing_said_is_the_embedded_log_with_every_commit_on_the_disk() {
+    assert!(matches!(log(""), Ok(LogSettings::Embedded(Sync::Full))));
+    let normal = "[log]\nkind = \"embedded\"\nsync = \"normal\"\n";
+    assert!(matches!(log(normal), Ok(LogSettings::Embedded(Sync::Normal))));
+}
+
+#[test]
+fn an_address_is_enough_for_kafka() {
+    for bootstrap in ["\"a:9092, b:9092\"", "[\"a:9092\", \"b:9092\"]"] {
+        let options = kafka_of(&format!("bootstrap = {bootstrap}\n")).unwrap();
+        assert_eq!(options.bootstrap, "a:9092,b:9092");
+        assert_eq!((options.replication, options.pinned), (-1, false));
+        assert!(options.transaction_timeout < options.session_timeout);
+        assert_eq!(options.properties["security.protocol"], "plaintext");
+    }
+}
+
+#[test]
+fn everything_said_is_taken_by_its_name_there() {
+    let options = kafka_of(
+        "bootstrap = \"a:1\"\nsecurity_protocol = \"sasl_ssl\"\nsasl_mechanism = \"scram-sha-512\"\n\
+         username = \"u\"\npassword = \"geheim\"\nca_file = \"/ca.pem\"\ncertificate_file = \"/c\"\n\
+         key_file = \"/k\"\nreplication_factor = 3\ntransaction_timeout = \"5s\"\n\
+         session_timeout = \"8s\"\nmembership = \"static\"\nclient_id = \"x\"\n\
+         [log.options]\nlinger.ms = 5\n\"compression.type\" = \"zstd\"\nlog.connection.close = false\n",
+    )
+    .unwrap();
+    for (name, value) in [
+        ("security.protocol", "sasl_ssl"),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        ("sasl.username", "u"),
+        ("sasl.password", "geheim"),
+        ("ssl.ca.location", "/ca.pem"),
+        ("ssl.certificate.location", "/c"),
+        ("ssl.key.location", "/k"),
+        ("linger.ms", "5"),
+        ("compression.type", "zstd"),
+        ("log.connection.close", "false"),
+    ] {
+        assert_eq!(options.properties.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!((options.replication, options.pinned), (3, true));
+    assert_eq!(options.session_timeout, Duration::from_secs(8));
+    assert!(!format!("{options:?}").contains("geheim"));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_is_allowed() {
+    let with = |keys: &str| format!("bootstrap = \"a:1\"\n{keys}");
+    for (keys, wanted) in [
+        (String::new(), "`bootstrap` is missing"),
+        (with("bootstrp = 1"), "unknown key `bootstrp`; did you mean `bootstrap`?"),
+        (with("sync = \"full\""), "unknown key `sync`"),
+        (with("membership = \"statik\""), "did you mean `static`?"),
+        (with("username = \"u\""), "`username` needs `security_protocol`"),
+        (with("security_protocol = \"sasl_ssl\""), "`password` is missing"),
+        (with("ca_file = \"x\""), "`ca_file` needs `security_protocol`"),
+        (with("security_protocol = \"ssl\"\nkey_file = \"x\""), "go together"),
+        (with("transaction_timeout = \"20s\""), "less than `session_timeout` (15 s)"),
+        (with("replication_factor = 0"), "at least 1"),
+        (with("[log.options]\nisolation.level = \"x\""), "`isolation.level` cannot be set: only"),
+        (with("[log.options]\n\"acks\" = 1"), "`acks` cannot be set: a record"),
+        (with("[log.options]\ngroup.id = \"x\""), "`group.id` cannot be set: groups"),
+        (with("[log.options]\nsasl.password = \"x\""), "by the key of [log] instead"),
+    ] {
+        let error = kafka_of(&keys).unwrap_err();
+        assert!(error.contains(wanted), "{wanted:?} is not in {error}");
+    }
+    let error = log("[log]\nbootstrap = \"a:1\"\n").unwrap_err();
+    assert!(error.contains("t.toml:2") && error.contains("allowed: `kind`, `sync`"), "{error}");
+    let error = log("[log]\nkind = \"kavka\"\n").unwrap_err();
+    assert!(error.contains("did you mean `kafka`?"), "{error}");
+}
