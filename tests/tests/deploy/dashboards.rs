@@ -115,7 +115,10 @@ fn a_dashboard_is_the_same_everywhere() {
         assert_eq!(dashboard["editable"], false, "{file}");
         let variables = dashboard["templating"]["list"].as_array().unwrap();
         let source = variables.iter().find(|v| v["type"] == "datasource").unwrap();
-        assert_eq!((&source["name"], &source["label"]), (&"datasource".into(), &"Data Source".into()));
+        assert_eq!(
+            (&source["name"], &source["label"]),
+            (&"datasource".into(), &"Data Source".into())
+        );
     }
     let sources = yaml("deploy/grafana/provisioning/datasources/prometheus.yml").remove(0);
     assert_eq!(word(crate::at(&sources, "datasources.0.uid")), "prometheus");

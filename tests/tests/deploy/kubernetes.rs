@@ -1,6 +1,6 @@
 //! The manifests under `k8s/`: restricted, limited, probed, spread, and kept available.
 
-use crate::{at, files, none, word, words, yaml};
+use crate::{at, files, none, text, word, words, yaml};
 use serde_norway::Value;
 
 /// A pod of the base, with the file and the kind of what starts it.
@@ -31,7 +31,8 @@ impl Pod {
 /// Every resource of the base, with its file.
 pub fn resources() -> Vec<(String, Value)> {
     let manifests = files("k8s/base").into_iter();
-    let manifests = manifests.filter(|f| f.ends_with(".yaml") && !f.ends_with("kustomization.yaml"));
+    let manifests =
+        manifests.filter(|f| f.ends_with(".yaml") && !f.ends_with("kustomization.yaml"));
     manifests.flat_map(|file| yaml(&file).into_iter().map(move |v| (file.clone(), v))).collect()
 }
 
@@ -68,7 +69,7 @@ fn there_is_a_pod_for_every_service_and_every_job() {
     let found: Vec<(String, String)> =
         pods().into_iter().map(|pod| (pod.kind, pod.component)).collect();
     let wanted = [
-        ("Deployment", "api"),
+        ("StatefulSet", "api"),
         ("StatefulSet", "detect"),
         ("Deployment", "ingest"),
         ("Job", "topics"),
@@ -214,25 +215,52 @@ fn every_selector_selects_pods_and_every_port_is_there() {
 }
 
 #[test]
-fn a_stateful_pod_knows_its_slot_and_has_a_volume() {
+fn every_process_has_a_slot_of_its_own() {
     for (file, resource) in resources() {
-        if word(at(&resource, "kind")) != "StatefulSet" {
-            continue;
+        let container = at(&resource, "spec.template.spec.containers.0");
+        match word(at(&resource, "kind")) {
+            "StatefulSet" => {
+                let environment = at(container, "env").as_sequence().unwrap();
+                let slot = environment.iter().find(|v| word(at(v, "name")) == "TOCSIN_SLOT");
+                let label = "metadata.labels['apps.kubernetes.io/pod-index']";
+                let found = word(at(slot.unwrap(), "valueFrom.fieldRef.fieldPath"));
+                assert_eq!(found, label, "{file}");
+            }
+            // Its pods have no number, so there may never be two.
+            "Deployment" => {
+                assert_eq!(at(&resource, "spec.replicas").as_u64(), Some(1), "{file}");
+                assert_eq!(word(at(&resource, "spec.strategy.type")), "Recreate", "{file}");
+                let name = word(at(&resource, "metadata.name"));
+                let more = format!("name: {name}\n    count:");
+                for overlay in ["dev", "prod"] {
+                    let overlay = text(&format!("k8s/overlays/{overlay}/kustomization.yaml"));
+                    assert!(!overlay.contains(&more), "{name} cannot be more than one");
+                }
+            }
+            _ => {}
         }
-        let environment = at(&resource, "spec.template.spec.containers.0.env");
-        let slot = environment.as_sequence().unwrap().iter();
-        let slot = slot.into_iter().find(|v| word(at(v, "name")) == "TOCSIN_SLOT").unwrap();
-        let label = "metadata.labels['apps.kubernetes.io/pod-index']";
-        assert_eq!(word(at(slot, "valueFrom.fieldRef.fieldPath")), label, "{file}");
+    }
+}
+
+#[test]
+fn a_pod_with_snapshots_has_a_volume_for_them() {
+    for (file, resource) in resources() {
+        let container = at(&resource, "spec.template.spec.containers.0");
+        let arguments = words(at(container, "args"));
+        let data = arguments.windows(2).any(|two| two == ["--data", "/var/lib/tocsin"]);
         let claim = word(at(&resource, "spec.volumeClaimTemplates.0.metadata.name"));
-        let mounts = at(&resource, "spec.template.spec.containers.0.volumeMounts");
-        let mounts = mounts.as_sequence().unwrap().iter();
+        let mounts = at(container, "volumeMounts").as_sequence().into_iter().flatten();
         let place: Vec<&str> = mounts
+            .into_iter()
             .filter(|mount| word(at(mount, "name")) == claim)
             .map(|mount| word(at(mount, "mountPath")))
             .collect();
-        assert_eq!(place, ["/var/lib/tocsin"], "{file}");
-        let arguments = words(at(&resource, "spec.template.spec.containers.0.args"));
-        assert!(arguments.windows(2).any(|two| two == ["--data", "/var/lib/tocsin"]), "{file}");
+        let wanted: &[&str] = if data { &["/var/lib/tocsin"] } else { &[] };
+        assert_eq!(place, wanted, "{file}");
     }
+    let with_data = pods()
+        .into_iter()
+        .filter(|pod| words(at(&pod.containers()[0], "args")).contains(&"--data".to_owned()));
+    let with_data: Vec<String> = with_data.map(|pod| pod.component).collect();
+    assert_eq!(with_data, ["detect", "notify", "project"]);
 }

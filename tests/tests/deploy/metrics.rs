@@ -36,16 +36,24 @@ type Exported = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 /// Every metric that there is, counted once with every word that a closed label can hold.
 pub fn exported() -> Exported {
     let (metrics, moment) = (Metrics::new(), Duration::from_millis(1));
-    let topologies = [
-        tocsin_detect::topology(),
-        tocsin_notify::matching::topology(),
-        tocsin_notify::deliver::topology(),
-        tocsin_project::topology(),
+    let services = [
+        "ingest",
+        tocsin_detect::topology().service,
+        tocsin_notify::matching::topology().service,
+        tocsin_notify::deliver::topology().service,
+        tocsin_notify::send::topology().service,
+        tocsin_project::topology().service,
     ];
-    for topology in topologies {
-        metrics.records(topology.service, 1);
-        metrics.late_events(topology.service, 1);
-        metrics.watermark(topology.service, Micros(1));
+    for service in services {
+        metrics.records(service, 1);
+        metrics.late_events(service, 1);
+        metrics.watermark(service, Micros(1));
+        metrics.consumer_lag(service, "orders.rows", 0, Some(1));
+        metrics.assigned_partitions(service, 1);
+        metrics.restore_left(service, 1);
+        metrics.restored(service, moment);
+        metrics.snapshot_age(service, moment);
+        metrics.loop_turned(service, Micros(1));
     }
     metrics.dead_letters("orders.rows", "csv", 1);
     for state in ["raised", "updated", "cleared"] {
@@ -110,8 +118,7 @@ pub fn faults(expression: &str, exported: &Exported) -> Vec<String> {
 }
 
 fn asked(expression: &str) -> Asked {
-    const GROUPING: [&str; 6] =
-        ["by", "without", "on", "ignoring", "group_left", "group_right"];
+    const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
     const WORDS: [&str; 5] = ["and", "or", "unless", "bool", "offset"];
     // A function, or an aggregation such as `sum by (…) (…)`.
     let is_called = |rest: &str| ["(", "by ", "without "].iter().any(|s| rest.starts_with(s));
@@ -162,16 +169,14 @@ fn matchers(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn an_expression_is_taken_apart() {
-    let expression = r#"sum by (le, job) (rate(a_bucket{job=~"$job", x!="y|z"}[5m] offset 15m)) / b > 0.5"#;
+    let expression =
+        r#"sum by (le, job) (rate(a_bucket{job=~"$job", x!="y|z"}[5m] offset 15m)) / b > 0.5"#;
     let selector = |name: &str, labels: &[(&str, &str)]| Selector {
         name: name.to_owned(),
         labels: labels.iter().map(|(l, v)| ((*l).to_owned(), (*v).to_owned())).collect(),
     };
     let wanted = Asked {
-        selectors: vec![
-            selector("a_bucket", &[("job", "$job"), ("x", "y|z")]),
-            selector("b", &[]),
-        ],
+        selectors: vec![selector("a_bucket", &[("job", "$job"), ("x", "y|z")]), selector("b", &[])],
         groups: vec!["le".to_owned(), "job".to_owned()],
     };
     assert_eq!(asked(expression), wanted);
