@@ -47,12 +47,7 @@ impl<'a> Iterator for Records<'a> {
         self.left = self.left.checked_sub(1)?;
         let offset = self.chunk.base.checked_add(read_number(&mut self.rest)?)?;
         let time = self.chunk.time.0.checked_add_unsigned(read_number(&mut self.rest)?)?;
-        let key_length = read_number(&mut self.rest)? as usize;
-        let key = self.rest.split_off(..key_length)?;
-        let value = match read_number(&mut self.rest)? as usize {
-            0 => None,
-            length => Some(self.rest.split_off(..length - 1)?),
-        };
+        let (key, value) = read_pair(&mut self.rest)?;
         let (topic, partition) = (self.topic, self.partition);
         Some(Record { topic, partition, offset, time: Micros(time), key, value })
     }
@@ -94,6 +89,18 @@ pub struct Part<'a> {
     pub count: u32,
     /// The encoded records.
     pub bytes: &'a [u8],
+}
+
+impl<'a> Part<'a> {
+    /// Keys and values, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        let mut rest = self.bytes;
+        std::iter::from_fn(move || {
+            read_number(&mut rest)?;
+            read_number(&mut rest)?;
+            read_pair(&mut rest)
+        })
+    }
 }
 
 impl ChunkBuilder {
@@ -198,6 +205,18 @@ impl ChunkBuilder {
     }
 }
 
+/// Takes the key and the value of a record off the front.
+#[inline]
+fn read_pair<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    let length = read_number(rest)? as usize;
+    let key = rest.split_off(..length)?;
+    let value = match read_number(rest)? as usize {
+        0 => None,
+        length => Some(rest.split_off(..length - 1)?),
+    };
+    Some((key, value))
+}
+
 /// Appends LEB128.
 pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
@@ -272,6 +291,8 @@ mod tests {
                 let (base, count) = (5 + part.base, part.count);
                 assert_eq!(base, offsets.last().map_or(5, |last| last + 1));
                 let chunk = Chunk { base, time: Micros(0), count, bytes: part.bytes.into() };
+                assert_eq!(part.pairs().count() as u32, count);
+                assert!(part.pairs().eq(chunk.records(&topic, 0).map(|r| (r.key, r.value))));
                 offsets.extend(chunk.records(&topic, 0).map(|record| record.offset));
                 assert_eq!(offsets.last().map(|last| last + 1), Some(5 + part.next));
             }

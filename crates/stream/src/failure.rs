@@ -18,6 +18,11 @@ pub enum Failure {
     /// The rows could not be written.
     #[error("cannot write the projections: {0}")]
     Sink(String),
+    /// There is state, but nobody knows up to which input.
+    #[error(
+        "{0} holds state, but its group has no offsets any more: they were deleted, or expired while nothing ran. To go on from the inputs' first records, delete the records of the changelog as well; to go on elsewhere, set the offsets of the group"
+    )]
+    Offsets(TopicPartition),
     /// A record of a changelog cannot be read.
     #[error(
         "{0} holds a state that this version cannot read: it was written by a newer version, or by something else"

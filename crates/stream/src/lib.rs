@@ -9,6 +9,7 @@ pub mod record;
 pub mod log;
 
 pub mod embedded;
+pub mod kafka;
 pub mod memory;
 pub mod replay;
 

@@ -32,8 +32,17 @@ pub trait Log: Send + Sync {
     /// of the log, or after its end, is [`LogError::OutOfRange`], never a silent reset.
     fn read(&self, at: &TopicPartition, from: u64, max_bytes: usize) -> Result<Batch, LogError>;
 
-    /// Returns when something was committed after `seen` was returned here, or after `timeout`.
-    /// Start with 0. For readers that are not workers.
+    /// The end that counts transactions that are not decided yet: once a reader has come so far, it
+    /// knows everything that anybody had begun to write when this was asked.
+    fn undecided_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        Ok(self.span(at)?.end)
+    }
+
+    /// Nobody reads on in this partition soon: what was fetched ahead may go.
+    fn forget(&self, _at: &TopicPartition) {}
+
+    /// Returns when something was committed after `seen` was returned here, or after `timeout`; it
+    /// may return for nothing. Start with 0. For readers that are not workers.
     fn wait(&self, seen: u64, timeout: Duration) -> u64;
 
     /// A worker. A second one with the same id fences the first: its next commit is fatal.
@@ -58,9 +67,17 @@ pub trait Worker: Send {
     /// [`Worker::rewind`], or by the next worker.
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Polled, LogError>;
 
+    /// The state of these partitions is there: their records may come. Until then none do, and they
+    /// hold up no other partition.
+    fn open(&mut self, partitions: &[u32]);
+
     /// Commits outputs and progress in one transaction. An empty transaction is not begun.
     /// On success the transaction is cleared and its memory is kept.
     fn commit(&mut self, transaction: &mut Transaction) -> Result<(), CommitError>;
+
+    /// Succeeds only if the worker still has what it was assigned: nobody else can have written for
+    /// it until now.
+    fn confirm(&mut self) -> Result<(), CommitError>;
 
     /// Goes back to the last commit: after an abort, or after an outcome that is not known.
     fn rewind(&mut self) -> Result<(), LogError>;
@@ -72,12 +89,32 @@ pub trait Worker: Send {
     fn waker(&self) -> Arc<dyn Fn() + Send + Sync>;
 }
 
+/// Refuses inputs that do not share their partitions; gives how many there are.
+pub(crate) fn equal_partitions(
+    inputs: &[Arc<str>],
+    partitions: impl Fn(&str) -> Result<u32, LogError>,
+) -> Result<u32, LogError> {
+    let Some(first) = inputs.first() else { return Ok(0) };
+    let wanted = partitions(first)?;
+    for topic in inputs {
+        let found = partitions(topic)?;
+        if found != wanted {
+            return Err(LogError::Refused(format!(
+                "one worker cannot read {first:?} with {wanted} partitions and {topic:?} with {found}: its inputs must have equally many"
+            )));
+        }
+    }
+    Ok(wanted)
+}
+
 /// What a poll brought.
 #[derive(Debug)]
 pub enum Polled {
-    /// These partitions (of every input) are ours now: restore their state before the next poll.
+    /// These partitions (of every input) are ours now: restore their state, then
+    /// [`Worker::open`] them.
     Assigned(Vec<u32>),
-    /// These partitions go: `lost` means that they are gone already and nothing can be committed.
+    /// These partitions go with the next poll; until then they are still ours, unless they are
+    /// `lost`: then they are gone already and nothing can be committed.
     Revoked {
         /// Which.
         partitions: Vec<u32>,

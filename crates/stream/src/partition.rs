@@ -1,17 +1,12 @@
-//! One partition of a running service: its state, when it was last busy, and its snapshots.
+//! One partition of a running service: its state, its snapshots, and how it is restored.
 
 use crate::failure::Failure;
 use crate::log::Log;
-use crate::processor::Options;
-use crate::progress::Progress;
 use crate::snapshot;
 use crate::state::{State, Store};
 use std::path::Path;
 use std::time::Duration;
 use tocsin_domain::{Micros, TopicPartition};
-
-/// After how many records of a changelog it is told how many are left.
-const TELL_EVERY: u32 = 10_000;
 
 pub struct Partition<S> {
     pub store: Store<S>,
@@ -27,72 +22,112 @@ impl<S: State> Partition<S> {
         Self { store: Store::default(), changed: false, snapshot: now }
     }
 
-    /// The state as it was last committed: a snapshot that can be trusted and the changelog after
-    /// it, or the whole changelog.
-    pub fn restore(
-        log: &dyn Log,
-        options: &Options,
+    /// Whether a snapshot is worth its time: the state has changed, and the last one is old enough.
+    pub fn wants_snapshot(&self, now: Micros, every: Duration) -> bool {
+        self.changed && now.since(self.snapshot) >= every
+    }
+
+    /// Writes a snapshot of the state as it is after changelog offset `next`. One that cannot be
+    /// written costs time at the next start and nothing else.
+    pub fn write_snapshot(
+        &mut self,
+        directory: &Path,
         changelog: &TopicPartition,
+        next: u64,
+        now: Micros,
+    ) {
+        match snapshot::write(directory, changelog, next, now, &self.store) {
+            Ok(()) => self.changed = false,
+            Err(reason) => tracing::warn!(%changelog, %reason, "cannot write a snapshot"),
+        }
+        self.snapshot = now;
+    }
+}
+
+/// A partition whose state is being restored, a piece at a time, so that others need not wait.
+pub struct Restore<S> {
+    partition: Partition<S>,
+    /// What there is still to read.
+    tail: Option<Tail>,
+    records: u64,
+}
+
+/// A changelog from an offset on.
+struct Tail {
+    at: TopicPartition,
+    next: u64,
+    end: u64,
+}
+
+/// About so much of a changelog is read at a time.
+const PIECE: usize = 4 << 20;
+
+impl<S: State> Restore<S> {
+    /// Begins with a snapshot that can be trusted, if there is one. Without a changelog there is
+    /// nothing to restore.
+    pub fn begin(
+        log: &dyn Log,
+        snapshots: Option<&Path>,
+        changelog: Option<TopicPartition>,
         now: Micros,
     ) -> Result<Self, Failure> {
-        let snapshots = options.snapshots.as_deref();
-        let mut partition = Self::empty(now);
+        let mut partition = Partition::empty(now);
+        let Some(at) = changelog else { return Ok(Self { partition, tail: None, records: 0 }) };
         let store = &mut partition.store;
         store.set_now(now);
-        let span = log.span(changelog)?;
-        let found = snapshots.and_then(|at| snapshot::read(at, changelog, now, store));
-        let from = match found {
-            Some(next) if (span.start..=span.end).contains(&next) => next,
+        let span = log.span(&at)?;
+        // What a worker that died had begun to write is decided before this end is reached.
+        let end = log.undecided_end(&at)?;
+        let found = snapshots.and_then(|directory| snapshot::read(directory, &at, now, store));
+        let next = match found {
+            Some(next) if (span.start..=end).contains(&next) => next,
             refused => {
                 // It must not come to be trusted when the changelog has grown past it.
-                if let (Some(_), Some(at)) = (refused, snapshots) {
-                    snapshot::remove(at, changelog);
+                if let (Some(_), Some(directory)) = (refused, snapshots) {
+                    snapshot::remove(directory, &at);
                 }
                 *store = Store::default();
                 store.set_now(now);
                 span.start
             }
         };
-        let left = |next: u64| {
-            let (partition, left) = (changelog.partition, span.end.saturating_sub(next));
-            options.observer.tell(Progress::Restoring { partition, left });
-        };
-        left(from);
-        let mut read: u32 = 0;
-        log.scan(changelog, from, |record| {
-            read = read.wrapping_add(1);
-            if read.is_multiple_of(TELL_EVERY) {
-                left(record.offset);
-            }
-            match store.restore(record.key, record.value) {
-                true => Ok(()),
-                false => Err(Failure::State(changelog.clone())),
-            }
-        })?;
-        left(span.end);
-        Ok(partition)
+        Ok(Self { partition, tail: Some(Tail { at, next, end }), records: 0 })
     }
 
-    /// Takes a snapshot if the state has changed and the last one is old enough. One that cannot
-    /// be written costs time at the next start and nothing else.
-    pub fn take_snapshot(
-        &mut self,
-        log: &dyn Log,
-        directory: &Path,
-        changelog: &TopicPartition,
-        (now, every): (Micros, Duration),
-    ) {
-        if !self.changed || now.since(self.snapshot) < every {
-            return;
+    /// Reads a piece; gives the partition once nothing is left.
+    pub fn step(mut self, log: &dyn Log) -> Result<Restored<S>, Failure> {
+        let Some(tail) = &mut self.tail else { return Ok(Restored::Done(self.partition)) };
+        if tail.next < tail.end {
+            let batch = log.read(&tail.at, tail.next, PIECE)?;
+            for record in batch.records() {
+                self.records += 1;
+                if !self.partition.store.restore(record.key, record.value) {
+                    return Err(Failure::State(tail.at.clone()));
+                }
+            }
+            tail.next = batch.next;
+            if batch.is_empty() && log.span(&tail.at)?.end >= tail.end {
+                // A gap at the end holds nothing to read.
+                tail.next = tail.end;
+            }
         }
-        let written = log.span(changelog).map_err(|e| e.to_string()).and_then(|span| {
-            snapshot::write(directory, changelog, span.end, now, &self.store)
-                .map_err(|e| e.to_string())
-        });
-        match written {
-            Ok(()) => self.changed = false,
-            Err(reason) => tracing::warn!(%changelog, reason, "cannot write a snapshot"),
+        if tail.next < tail.end {
+            return Ok(Restored::More(self));
         }
-        self.snapshot = now;
+        log.forget(&tail.at);
+        Ok(Restored::Done(self.partition))
     }
+
+    /// How many offsets of the changelog are still to be read.
+    pub fn left(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.end.saturating_sub(tail.next))
+    }
+}
+
+/// What a piece of a restore has led to.
+pub enum Restored<S> {
+    /// There is more to read.
+    More(Restore<S>),
+    /// The state is as it was last committed.
+    Done(Partition<S>),
 }

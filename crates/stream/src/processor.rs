@@ -8,14 +8,14 @@ use crate::crash;
 use crate::effects::{Effects, Tally};
 pub use crate::failure::Failure;
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
-use crate::partition::Partition;
-use crate::progress::{Observer, Progress};
+use crate::partition::{Partition, Restore, Restored};
+use crate::progress::{Observer, Progress, positions};
 use crate::record::Batch;
 use crate::state::{Clock, Store};
 use crate::step::{Ring, Step};
 use crate::table::Tables;
 use crate::topology::Topology;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,6 +80,10 @@ pub struct Turn {
     pub commit: Duration,
     /// Whether the transaction was dropped and will be done again.
     pub aborted: bool,
+    /// How many partitions are worked on.
+    pub partitions: u32,
+    /// How many offsets of changelogs are still to be read before the others are, and one each.
+    pub restoring: u64,
 }
 
 /// Runs one step over its topology.
@@ -93,6 +97,8 @@ pub struct Processor<S: Step> {
     effects: Effects<S::Write>,
     changelog: Option<usize>,
     partitions: BTreeMap<u32, Partition<S::State>>,
+    /// Those whose state is not there yet.
+    restoring: VecDeque<(u32, Restore<S::State>)>,
     tables: Tables,
     /// When idle subjects were last looked for.
     looked: Micros,
@@ -126,7 +132,7 @@ impl<S: Step> Processor<S> {
             None => None,
         };
         let worker = log.worker(&spec(&topology, options.slot))?;
-        let (partitions, tables) = (BTreeMap::new(), Tables::default());
+        let (partitions, restoring) = (BTreeMap::new(), VecDeque::new());
         Ok(Self {
             topology,
             log,
@@ -137,7 +143,8 @@ impl<S: Step> Processor<S> {
             effects,
             changelog,
             partitions,
-            tables,
+            restoring,
+            tables: Tables::default(),
             looked: Micros::MIN,
             aborts: 0,
         })
@@ -145,7 +152,15 @@ impl<S: Step> Processor<S> {
 
     /// One turn: catch up the tables, poll, step, ring what is due, commit.
     pub fn turn(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
-        let timeout = timeout.min(self.until_next_ring(now));
+        let turn = self.turn_once(timeout, now)?;
+        let restoring = self.restoring.iter().map(|(_, restore)| restore.left() + 1).sum();
+        Ok(Turn { partitions: self.partitions.len() as u32, restoring, ..turn })
+    }
+
+    fn turn_once(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
+        self.restore_piece()?;
+        let busy = !self.restoring.is_empty();
+        let timeout = if busy { Duration::ZERO } else { timeout.min(self.until_next_ring(now)) };
         let polled_at = Instant::now();
         let polled = self.worker.poll(self.options.max_records, timeout)?;
         // What came while the poll waited must not seem to come from the future.
@@ -153,14 +168,14 @@ impl<S: Step> Processor<S> {
         self.partitions.values_mut().for_each(|partition| partition.store.set_now(now));
         match polled {
             Polled::Assigned(partitions) => self.assign(&partitions, now)?,
-            Polled::Revoked { partitions, .. } => self.revoke(&partitions, now),
+            Polled::Revoked { partitions, lost } => self.revoke(&partitions, lost, now),
             Polled::Records(batches) => {
                 crash::point("after-poll");
                 self.read_tables()?;
                 let records = batches.iter().map(|batch| self.take(batch, now)).sum();
                 self.ring_due(now);
                 let turn = self.commit(records, now)?;
-                self.take_snapshots(now, self.options.snapshot_every);
+                self.take_snapshots(now, self.options.snapshot_every, &|_| true);
                 return Ok(turn);
             }
         }
@@ -178,7 +193,7 @@ impl<S: Step> Processor<S> {
             let turn = self.turn(Duration::from_millis(250), clock())?;
             observe(&turn);
         }
-        self.take_snapshots(clock(), Duration::ZERO);
+        self.take_snapshots(clock(), Duration::ZERO, &|_| true);
         Ok(())
     }
 
@@ -186,7 +201,7 @@ impl<S: Step> Processor<S> {
     pub fn finish(&mut self, now: Micros) -> Result<(), Failure> {
         loop {
             // None are assigned at the start, and after an outcome that was not known.
-            while self.partitions.is_empty() {
+            while self.partitions.is_empty() || !self.restoring.is_empty() {
                 self.turn(Duration::ZERO, now)?;
             }
             if !self.ring(Clock::Event, (Micros::MAX, Micros::MAX), now) {
@@ -278,13 +293,13 @@ impl<S: Step> Processor<S> {
         let (started, tally) = (Instant::now(), self.effects.tally);
         let published = self.effects.transaction.records() as u64;
         self.effects.transaction.time = now;
-        let positions = self.positions_to_tell();
+        let progress = self.options.observer.keep(&self.effects.transaction.progress);
         let aborted = match self.commit_patiently() {
             Ok(()) => {
                 crash::point("after-commit");
                 self.fold();
                 self.aborts = 0;
-                self.options.observer.tell(Progress::Positions(&positions));
+                self.options.observer.tell(Progress::Positions(&progress));
                 false
             }
             Err(error @ CommitError::Fatal(_)) => return Err(error.into()),
@@ -307,15 +322,8 @@ impl<S: Step> Processor<S> {
         if aborted {
             return Ok(Turn { aborted, ..Turn::default() });
         }
-        Ok(Turn { records, published, tally, commit: started.elapsed(), aborted })
-    }
-
-    /// The progress of the open transaction, which a commit clears.
-    fn positions_to_tell(&self) -> BTreeMap<TopicPartition, u64> {
-        match self.options.observer.listens() {
-            true => self.effects.transaction.progress.clone(),
-            false => BTreeMap::new(),
-        }
+        let commit = started.elapsed();
+        Ok(Turn { records, published, tally, commit, ..Turn::default() })
     }
 
     fn fold(&mut self) {
@@ -340,6 +348,7 @@ impl<S: Step> Processor<S> {
     fn start_over(&mut self) -> Result<(), Failure> {
         self.worker = self.log.worker(&spec(&self.topology, self.options.slot))?;
         self.partitions.clear();
+        self.restoring.clear();
         Ok(())
     }
 
@@ -347,56 +356,98 @@ impl<S: Step> Processor<S> {
         self.tables.assign(&*self.log, &self.topology.tables, partitions)?;
         self.read_tables()?;
         for number in partitions {
-            let partition = match self.topology.changelog {
-                Some(topic) => {
-                    let changelog = TopicPartition::new(topic, *number);
-                    Partition::restore(&*self.log, &self.options, &changelog, now)?
-                }
-                None => Partition::empty(now),
-            };
-            self.partitions.insert(*number, partition);
+            let changelog = self.changelog_of(*number);
+            let snapshots = self.options.snapshots.as_deref();
+            let restore = Restore::begin(&*self.log, snapshots, changelog, now)?;
+            self.restoring.push_back((*number, restore));
         }
-        self.tell_assignment(partitions)
+        if self.restoring.is_empty() {
+            // Nothing is new, perhaps nothing at all: that is said, too.
+            self.tell_partitions();
+        }
+        self.restore_piece()
     }
 
-    fn tell_assignment(&self, new: &[u32]) -> Result<(), Failure> {
-        let observer = &self.options.observer;
-        if !observer.listens() {
-            return Ok(());
-        }
-        let mut positions = BTreeMap::new();
-        for topic in &self.topology.inputs {
-            for at in new.iter().map(|number| TopicPartition::new(topic, *number)) {
-                let next = match self.worker.committed(&at)? {
-                    Some(next) => next,
-                    None => self.log.span(&at)?.start,
-                };
-                positions.insert(at, next);
+    /// Restores each partition in turn, piece by piece, between the batches of those that are ready.
+    fn restore_piece(&mut self) -> Result<(), Failure> {
+        for _ in 0..if self.partitions.is_empty() { self.restoring.len() } else { 1 } {
+            let Some((number, restore)) = self.restoring.pop_front() else { break };
+            match restore.step(&*self.log)? {
+                Restored::More(restore) => self.restoring.push_back((number, restore)),
+                Restored::Done(partition) => {
+                    self.check_progress(number, &partition)?;
+                    self.partitions.insert(number, partition);
+                    self.worker.open(&[number]);
+                    if self.options.observer.listens() {
+                        let inputs = (self.topology.inputs.as_slice(), number);
+                        let found = positions(&*self.log, &*self.worker, inputs)?;
+                        self.options.observer.tell(Progress::Positions(&found));
+                        self.tell_partitions();
+                    }
+                }
             }
         }
-        observer.tell(Progress::Positions(&positions));
-        observer.tell(Progress::Assigned(&self.partitions.keys().copied().collect::<Vec<_>>()));
         Ok(())
     }
 
-    /// Everything that was polled is committed already, so there is nothing to finish.
-    fn revoke(&mut self, partitions: &[u32], now: Micros) {
-        self.take_snapshots(now, Duration::ZERO);
-        partitions.iter().for_each(|number| {
-            self.partitions.remove(number);
-        });
-        let kept: Vec<u32> = self.partitions.keys().copied().collect();
-        self.options.observer.tell(Progress::Assigned(&kept));
+    fn tell_partitions(&self) {
+        let ours: Vec<u32> = self.partitions.keys().copied().collect();
+        self.options.observer.tell(Progress::Assigned(&ours));
     }
 
-    fn take_snapshots(&mut self, now: Micros, every: Duration) {
+    /// State without progress would take in everything once more.
+    fn check_progress(&self, number: u32, partition: &Partition<S::State>) -> Result<(), Failure> {
+        let Some(changelog) = self.changelog_of(number).filter(|_| !partition.store.is_empty())
+        else {
+            return Ok(());
+        };
+        for input in &self.topology.inputs {
+            if self.worker.committed(&TopicPartition::new(input, number))?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Failure::Offsets(changelog))
+    }
+
+    fn changelog_of(&self, partition: u32) -> Option<TopicPartition> {
+        Some(TopicPartition::new(self.topology.changelog?, partition))
+    }
+
+    /// Everything that was polled is committed already, so there is nothing to finish.
+    fn revoke(&mut self, partitions: &[u32], lost: bool, now: Micros) {
+        if !lost {
+            self.take_snapshots(now, Duration::ZERO, &|number| partitions.contains(&number));
+        }
+        self.partitions.retain(|number, _| !partitions.contains(number));
+        self.restoring.retain(|(number, _)| !partitions.contains(number));
+        self.tell_partitions();
+    }
+
+    /// Takes the snapshots that are due. Where the changelog ends is asked first and whether it is
+    /// still ours afterwards: otherwise another worker's records could stand before that end.
+    fn take_snapshots(&mut self, now: Micros, every: Duration, which: &dyn Fn(u32) -> bool) {
         let (Some(directory), Some(topic)) = (&self.options.snapshots, self.topology.changelog)
         else {
             return;
         };
-        for (number, partition) in &mut self.partitions {
-            let changelog = TopicPartition::new(topic, *number);
-            partition.take_snapshot(&*self.log, directory, &changelog, (now, every));
+        let due = |(number, partition): &(&u32, &Partition<S::State>)| {
+            which(**number) && partition.wants_snapshot(now, every)
+        };
+        let ends: Result<Vec<_>, LogError> = (self.partitions.iter().filter(due))
+            .map(|(number, _)| TopicPartition::new(topic, *number))
+            .map(|at| Ok((at.clone(), self.log.span(&at)?.end)))
+            .collect();
+        let ends = ends.map_err(|error| error.to_string()).and_then(|ends| match ends.is_empty() {
+            true => Ok(ends),
+            false => self.worker.confirm().map(|()| ends).map_err(|error| error.to_string()),
+        });
+        match ends {
+            Err(reason) => tracing::warn!(reason, "cannot take snapshots now"),
+            Ok(ends) => ends.into_iter().for_each(|(at, end)| {
+                if let Some(partition) = self.partitions.get_mut(&at.partition) {
+                    partition.write_snapshot(directory, &at, end, now);
+                }
+            }),
         }
     }
 }

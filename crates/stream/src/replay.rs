@@ -146,11 +146,10 @@ mod tests {
         let replay = Replay::of(log.clone());
         let mut worker = replay.worker(&spec(vec![ALERTS.into()])).unwrap();
         assert!(matches!(worker.poll(100, Duration::ZERO).unwrap(), Polled::Assigned(_)));
-        let mut poll = |worker: &mut Box<dyn Worker>| match worker.poll(100, Duration::ZERO) {
-            Ok(Polled::Records(all)) => {
-                all.iter().flat_map(|b| b.records().map(|r| r.offset).collect::<Vec<_>>()).collect()
-            }
-            other => panic!("{other:?}"),
+        worker.open(&[0]);
+        let poll = |worker: &mut Box<dyn Worker>| -> Vec<u64> {
+            let Ok(Polled::Records(all)) = worker.poll(100, Duration::ZERO) else { panic!("none") };
+            all.iter().flat_map(|b| b.records().map(|r| r.offset).collect::<Vec<_>>()).collect()
         };
         assert_eq!(poll(&mut worker), Vec::<u64>::new(), "nothing is named yet");
         replay.extend(BTreeMap::from([(at.clone(), 4)]));

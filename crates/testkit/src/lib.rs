@@ -1,4 +1,5 @@
 //! What tests are made of: contract suites, scenarios, a clock turned by hand, fixtures.
 
 pub mod log_suite;
+pub mod servers;
 pub mod smtp;

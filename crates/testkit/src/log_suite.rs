@@ -39,6 +39,8 @@ pub const ALL: &[(&str, Promise)] = &[
     ("inputs need equally many partitions", workers::inputs_match),
     ("a poll and a wait end with a commit", workers::commits_wake),
     ("a waker ends a poll", workers::waker_wakes),
+    ("a partition that is not open keeps its records", workers::closed_partitions_wait),
+    ("only the owner can confirm", workers::only_the_owner_confirms),
     ("large records and many small ones", records::large_and_many),
     ("a poll is fair and bounded", workers::polls_are_fair),
     ("writers on four threads lose nothing", workers::concurrent_writers),

@@ -9,6 +9,7 @@ use tocsin_domain::Micros;
 use tocsin_domain::topics::Topics;
 use tocsin_store::{SqliteStore, Store};
 use tocsin_stream::embedded::{DirectoryLock, EmbeddedLog, Options, Sync};
+use tocsin_stream::kafka::KafkaLog;
 use tocsin_stream::{Log, LogError};
 
 /// Retention, compaction, merging: what a log without servers of its own needs done to it.
@@ -80,10 +81,10 @@ impl Backend {
 pub fn log(settings: &Settings, data: &Path) -> anyhow::Result<Arc<dyn Log>> {
     match &settings.log {
         LogSettings::Embedded(sync) => open_log(data, *sync),
-        LogSettings::Kafka(kafka) => {
-            let text =
-                format!("cannot reach Kafka at {}: this tocsin has no Kafka log", kafka.bootstrap);
-            Err(Exit::error(Kind::Unreachable, text))
+        LogSettings::Kafka(options) => {
+            let log = KafkaLog::connect(options.clone()).map_err(unreachable)?;
+            create_topics(&*log)?;
+            Ok(log)
         }
     }
 }
@@ -152,8 +153,12 @@ pub fn open_store(data: &Path) -> anyhow::Result<Arc<dyn Store>> {
 fn open_embedded(data: &Path, sync: Sync) -> anyhow::Result<Arc<EmbeddedLog>> {
     let options = Options { sync, ..Options::default() };
     let log = EmbeddedLog::open(data, options).map_err(unreachable)?;
-    log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).map_err(unreachable)?;
+    create_topics(&*log)?;
     Ok(log)
+}
+
+fn create_topics(log: &dyn Log) -> anyhow::Result<()> {
+    log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).map_err(unreachable)
 }
 
 fn unreachable(error: impl std::fmt::Display) -> anyhow::Error {

@@ -48,7 +48,7 @@ impl Meter {
                 read => read?,
             }
             // Numbers for people need not be younger than this, and idle time is cheap.
-            stop.sleep(Duration::from_millis(200));
+            stop.sleep(Duration::from_secs(1));
         }
         Ok(())
     }

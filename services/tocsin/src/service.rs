@@ -199,7 +199,8 @@ fn turn<S: Step>(
     processor.run(&go_on, &facts::now, &mut |turn| count(vitals, part, turn))
 }
 
-fn count(vitals: &Vitals, part: &str, turn: &Turn) {
+fn count(vitals: &Vitals, part: &'static str, turn: &Turn) {
+    vitals.restoring(part, turn.restoring);
     let metrics = &vitals.metrics;
     if turn.aborted {
         metrics.commit("aborted", Duration::ZERO);

@@ -4,7 +4,7 @@
 mod log;
 mod store;
 
-pub use log::{KafkaOptions, LogSettings};
+pub use log::LogSettings;
 pub use store::{CqlSettings, Dialect, StoreSettings};
 
 use crate::exit::{Exit, Kind};

@@ -27,12 +27,12 @@ pub struct Vitals {
 /// A loop over the log.
 #[derive(Default)]
 struct Part {
-    partitions: BTreeSet<u32>,
+    /// `None` until it was given any, or none of them.
+    partitions: Option<BTreeSet<u32>>,
     /// Where each input goes on from.
     positions: BTreeMap<TopicPartition, u64>,
-    /// By partition, while state is read: how much there was to read, and how much is left.
-    restoring: BTreeMap<u32, (u64, u64)>,
-    began: Option<Instant>,
+    /// While state is read: since when, and how much there was to read.
+    restoring: Option<(Instant, u64)>,
     /// The directory of snapshots and the changelog that they are of.
     snapshots: Option<(PathBuf, &'static str)>,
 }
@@ -63,7 +63,7 @@ impl Vitals {
 
     /// The partitions that a part has now.
     pub fn partitions(&self, part: &str) -> BTreeSet<u32> {
-        self.lock().get(part).map(|known| known.partitions.clone()).unwrap_or_default()
+        self.lock().get(part).and_then(|known| known.partitions.clone()).unwrap_or_default()
     }
 
     fn hear(&self, name: &'static str, progress: Progress<'_>) {
@@ -71,26 +71,12 @@ impl Vitals {
         let mut parts = self.lock();
         let part = parts.entry(name).or_default();
         match progress {
-            Progress::Restoring { partition, left } => {
-                part.began.get_or_insert_with(Instant::now);
-                part.restoring.entry(partition).or_insert((left, left)).1 = left;
-                let (total, left) = part
-                    .restoring
-                    .values()
-                    .fold((0, 0), |sum, (total, left)| (sum.0 + total, sum.1 + left));
-                self.metrics.restore_left(name, left);
-                self.health.set(name, State::Restoring { restored: total - left, total });
-            }
             Progress::Positions(positions) => {
                 part.positions.extend(positions.iter().map(|(at, next)| (at.clone(), *next)));
             }
             Progress::Assigned(partitions) => {
-                part.partitions = partitions.iter().copied().collect();
-                part.restoring.clear();
-                if let Some(began) = part.began.take() {
-                    self.metrics.restored(name, began.elapsed());
-                }
-                let (ours, metrics) = (&part.partitions, &self.metrics);
+                let ours: BTreeSet<u32> = partitions.iter().copied().collect();
+                let metrics = &self.metrics;
                 part.positions.retain(|at, _| {
                     let keep = ours.contains(&at.partition);
                     if !keep {
@@ -98,10 +84,35 @@ impl Vitals {
                     }
                     keep
                 });
-                self.metrics.assigned_partitions(name, ours.len());
-                self.health.set(name, State::Ready { partitions: Some(ours.len()) });
+                metrics.assigned_partitions(name, ours.len());
+                part.partitions = Some(ours);
             }
         }
+    }
+
+    /// So many records of its changelogs has a part still to read before it works on everything
+    /// that it was given.
+    pub fn restoring(&self, name: &'static str, left: u64) {
+        let mut parts = self.lock();
+        let Some(part) = parts.get_mut(name) else { return };
+        let state = match (part.restoring, &part.partitions, left) {
+            (None, None, 0) => return,
+            (known, ours, 0) => {
+                if let Some((began, _)) = known {
+                    self.metrics.restored(name, began.elapsed());
+                }
+                part.restoring = None;
+                State::Ready { partitions: Some(ours.as_ref().map_or(0, BTreeSet::len)) }
+            }
+            (known, _, _) => {
+                let (began, total) = known.unwrap_or((Instant::now(), left));
+                let total = total.max(left);
+                part.restoring = Some((began, total));
+                State::Restoring { restored: total - left, total }
+            }
+        };
+        self.metrics.restore_left(name, left);
+        self.health.set(name, state);
     }
 
     /// Looks until it is told to stop. A log that does not answer makes the process not ready.
@@ -150,7 +161,7 @@ impl Vitals {
     fn note_snapshots(&self) {
         for (name, part) in self.lock().iter() {
             let Some((directory, changelog)) = &part.snapshots else { continue };
-            let written = part.partitions.iter().filter_map(|number| {
+            let written = part.partitions.iter().flatten().filter_map(|number| {
                 snapshot::written(directory, &TopicPartition::new(changelog, *number))
             });
             if let Some(age) = written.min().and_then(|oldest| oldest.elapsed().ok()) {

@@ -2,7 +2,9 @@
 //! revoked. The embedded and the in-memory log share it. It does not know how records are kept.
 
 use crate::embedded::bell::{Bell, deadline};
-use crate::log::{CommitError, LogError, Polled, Span, Transaction, Worker, WorkerSpec};
+use crate::log::{
+    CommitError, LogError, Polled, Span, Transaction, Worker, WorkerSpec, equal_partitions,
+};
 use crate::record::Batch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +89,7 @@ pub(crate) struct ShelfWorker<L> {
 struct Seat {
     at: TopicPartition,
     next: u64,
+    open: bool,
 }
 
 impl<L: Shelf> ShelfWorker<L> {
@@ -107,7 +110,7 @@ impl<L: Shelf> ShelfWorker<L> {
         for i in 0..self.seats.len() {
             let turn = (first + i) % self.seats.len();
             let seat = &mut self.seats[turn];
-            if self.log.span(&seat.at)?.end == seat.next {
+            if !seat.open || self.log.span(&seat.at)?.end == seat.next {
                 continue;
             }
             let limit = Limit { bytes: POLL_BYTES, records: left };
@@ -145,6 +148,15 @@ impl<L: Shelf> Worker for ShelfWorker<L> {
         }
     }
 
+    fn open(&mut self, partitions: &[u32]) {
+        let ready = |seat: &&mut Seat| partitions.contains(&seat.at.partition);
+        self.seats.iter_mut().filter(ready).for_each(|seat| seat.open = true);
+    }
+
+    fn confirm(&mut self) -> Result<(), CommitError> {
+        self.log.commit(&self.pass, &Transaction::default())
+    }
+
     fn commit(&mut self, transaction: &mut Transaction) -> Result<(), CommitError> {
         if !transaction.is_empty() {
             self.log.commit(&self.pass, transaction)?;
@@ -175,19 +187,10 @@ impl<L: Shelf> Worker for ShelfWorker<L> {
 
 /// Every partition of every input, partition by partition: inputs that are joined advance together.
 fn seats(log: &dyn Shelf, inputs: &[Arc<str>]) -> Result<(u32, Vec<Seat>), LogError> {
-    let Some(first) = inputs.first() else { return Ok((0, Vec::new())) };
-    let partitions = log.partitions(first)?;
-    for topic in inputs {
-        let found = log.partitions(topic)?;
-        if found != partitions {
-            return Err(LogError::Refused(format!(
-                "one worker cannot read {first:?} with {partitions} partitions and {topic:?} with {found}: its inputs must have equally many"
-            )));
-        }
-    }
+    let partitions = equal_partitions(inputs, |topic| log.partitions(topic))?;
     let at = |partition| {
         inputs.iter().map(move |topic| TopicPartition { topic: topic.clone(), partition })
     };
-    let seats = (0..partitions).flat_map(at).map(|at| Seat { at, next: 0 }).collect();
-    Ok((partitions, seats))
+    let seats = (0..partitions).flat_map(at);
+    Ok((partitions, seats.map(|at| Seat { at, next: 0, open: false }).collect()))
 }

@@ -26,8 +26,8 @@ pub(super) type Pair = (String, Option<String>);
 
 impl Bench {
     pub(super) fn new(make: Make<'_>, name: &str, partitions: u32) -> Result<Bench, LogError> {
-        let log = make();
-        log.create_topics(&[&topic(name, partitions, FOR_EVER)])?;
+        let (log, name) = (make(), crate::servers::unique(name));
+        log.create_topics(&[&topic(&name, partitions, FOR_EVER)])?;
         let spec = WorkerSpec { id: format!("{name}.producer"), ..Default::default() };
         let producer = log.worker(&spec)?;
         Ok(Bench { log, topic: name.into(), partitions, producer })
@@ -35,6 +35,11 @@ impl Bench {
 
     pub(super) fn at(&self, partition: u32) -> TopicPartition {
         TopicPartition { topic: self.topic.clone(), partition }
+    }
+
+    /// The name of another topic, worker or group of this promise.
+    pub(super) fn named(&self, name: &str) -> String {
+        format!("{}.{name}", self.topic)
     }
 
     /// A transaction with these keys, whose values are `v` and the key.
@@ -53,14 +58,14 @@ impl Bench {
     }
 
     pub(super) fn consumer(&self, id: &str, group: &str) -> Result<Box<dyn Worker>, LogError> {
-        let (id, group) = (format!("{}.{id}", self.topic), format!("{}.{group}", self.topic));
+        let (id, group) = (self.named(id), self.named(group));
         self.log.worker(&WorkerSpec { id, group, inputs: vec![self.topic.clone()] })
     }
 
     /// Everything in a partition.
     pub(super) fn all(&self, partition: u32) -> Result<Vec<Pair>, LogError> {
         let at = self.at(partition);
-        let Span { start, end } = self.log.span(&at)?;
+        let Span { start, end } = self.settled(&at)?;
         let (mut found, mut from) = (Vec::new(), start);
         while from < end {
             let batch = self.log.read(&at, from, 1 << 20)?;
@@ -69,6 +74,18 @@ impl Bench {
             found.extend(pairs(&batch));
         }
         Ok(found)
+    }
+
+    /// What the partition holds once everything is decided that had been begun.
+    pub(super) fn settled(&self, at: &TopicPartition) -> Result<Span, LogError> {
+        let (wanted, begun) = (self.log.undecided_end(at)?, Instant::now());
+        loop {
+            let span = self.log.span(at)?;
+            if span.end >= wanted {
+                return Ok(span);
+            }
+            assert!(begun.elapsed() < PATIENCE, "{at} ends at {} and not at {wanted}", span.end);
+        }
     }
 }
 
@@ -91,15 +108,28 @@ pub(super) fn with_values(keys: impl Iterator<Item = String>) -> Vec<Pair> {
     keys.map(|key| (key.clone(), Some(format!("v{key}")))).collect()
 }
 
+/// One poll; what is assigned is opened, as there is no state to restore.
+pub(super) fn poll(
+    worker: &mut dyn Worker,
+    max_records: usize,
+    timeout: Duration,
+) -> Result<Vec<Batch>, LogError> {
+    match worker.poll(max_records, timeout)? {
+        Polled::Assigned(partitions) => worker.open(&partitions),
+        Polled::Revoked { .. } => {}
+        Polled::Records(batches) => return Ok(batches),
+    }
+    Ok(Vec::new())
+}
+
 /// Polls until there are `wanted` records.
 pub(super) fn take(worker: &mut dyn Worker, wanted: usize) -> Result<Vec<Batch>, LogError> {
     let (mut batches, mut found, begun) = (Vec::new(), 0, Instant::now());
     while found < wanted {
         assert!(begun.elapsed() < PATIENCE, "{found} records came, {wanted} should have");
-        if let Polled::Records(records) = worker.poll(10_000, Duration::from_secs(1))? {
-            found += records.iter().map(|batch| batch.records().count()).sum::<usize>();
-            batches.extend(records);
-        }
+        let records = poll(worker, 10_000, Duration::from_secs(1))?;
+        found += records.iter().map(|batch| batch.records().count()).sum::<usize>();
+        batches.extend(records);
     }
     Ok(batches)
 }

@@ -1,6 +1,8 @@
 //! Promises about workers: transactions, progress, fencing, waiting, fairness.
 
-use super::bench::{Bench, FOR_EVER, PATIENCE, at_time, numbers, pairs, take, taken, with_values};
+use super::bench::{
+    Bench, FOR_EVER, PATIENCE, at_time, numbers, pairs, poll, take, taken, with_values,
+};
 use super::{Make, Outcome, topic};
 use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
@@ -8,21 +10,22 @@ use tocsin_stream::{Batch, CommitError, Polled, Transaction, WorkerSpec};
 
 pub(super) fn outputs_and_progress_are_one(make: Make<'_>) -> Outcome {
     let mut bench = Bench::new(make, "one", 1)?;
-    let outputs = topic("one.outputs", 1, FOR_EVER);
+    let outputs = topic(&bench.named("outputs"), 1, FOR_EVER);
     bench.log.create_topics(&[&outputs])?;
     bench.put(numbers(0..4))?;
     let mut worker = bench.consumer("c", "g")?;
     let next = take(&mut *worker, 4)?.last().map_or(0, |batch| batch.next);
     let mut work = at_time(5);
-    let output = work.register("one.outputs", 1);
+    let output = work.register(&outputs.name, 1);
     work.to(output, b"k").push(b"k", Some(b"v"));
     work.progress.insert(bench.at(0), next);
-    let output_at = TopicPartition::new("one.outputs", 0);
+    let output_at = TopicPartition::new(&outputs.name, 0);
     let before = bench.log.span(&output_at)?;
     assert_eq!((worker.committed(&bench.at(0))?, before.start), (None, before.end));
     worker.commit(&mut work)?;
     assert!(work.is_empty(), "a transaction that was committed is cleared");
     assert_eq!(worker.committed(&bench.at(0))?, Some(next));
+    bench.settled(&output_at)?;
     assert_eq!(pairs(&bench.log.read(&output_at, 0, 1 << 20)?), [("k".into(), Some("v".into()))]);
     Ok(())
 }
@@ -76,7 +79,7 @@ pub(super) fn groups_are_independent(make: Make<'_>) -> Outcome {
 pub(super) fn second_worker_fences(make: Make<'_>) -> Outcome {
     let mut bench = Bench::new(make, "fence", 1)?;
     bench.put(numbers(0..1))?;
-    let id = "fence.producer".to_owned();
+    let id = bench.named("producer");
     let mut second = bench.log.worker(&WorkerSpec { id, ..Default::default() })?;
     let mut fenced = bench.transaction(numbers(1..2));
     fenced.progress.insert(bench.at(0), 1);
@@ -90,9 +93,10 @@ pub(super) fn second_worker_fences(make: Make<'_>) -> Outcome {
 
 pub(super) fn inputs_match(make: Make<'_>) -> Outcome {
     let bench = Bench::new(make, "inputs", 2)?;
-    bench.log.create_topics(&[&topic("inputs.other", 3, FOR_EVER)])?;
-    let inputs = vec!["inputs".into(), "inputs.other".into()];
-    let spec = WorkerSpec { id: "inputs.w".into(), group: "inputs.g".into(), inputs };
+    let other = topic(&bench.named("other"), 3, FOR_EVER);
+    bench.log.create_topics(&[&other])?;
+    let inputs = vec![bench.topic.clone(), other.name.as_str().into()];
+    let spec = WorkerSpec { id: bench.named("w"), group: bench.named("g"), inputs };
     assert!(bench.log.worker(&spec).is_err());
     Ok(())
 }
@@ -120,7 +124,14 @@ pub(super) fn commits_wake(make: Make<'_>) -> Outcome {
 pub(super) fn waker_wakes(make: Make<'_>) -> Outcome {
     let bench = Bench::new(make, "waker", 1)?;
     let mut worker = bench.consumer("c", "g")?;
-    while !matches!(worker.poll(1, Duration::from_millis(10))?, Polled::Records(_)) {}
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "nothing is assigned");
+        if let Polled::Assigned(partitions) = worker.poll(1, Duration::from_millis(10))? {
+            worker.open(&partitions);
+            break;
+        }
+    }
     let (waker, begun) = (worker.waker(), Instant::now());
     let waking = std::thread::spawn(move || waker());
     worker.poll(1, PATIENCE)?;
@@ -138,12 +149,11 @@ pub(super) fn polls_are_fair(make: Make<'_>) -> Outcome {
     let (mut partitions, mut found) = (Vec::new(), 0);
     let begun = Instant::now();
     while found < 20_000 && begun.elapsed() < PATIENCE {
-        if let Polled::Records(batches) = worker.poll(100, Duration::from_secs(1))? {
-            let records: usize = batches.iter().map(|batch| batch.records().count()).sum();
-            assert!(records <= 100 + 4096, "a poll for 100 brought {records}");
-            found += records;
-            partitions.extend(batches.iter().map(|batch| batch.partition));
-        }
+        let batches = poll(&mut *worker, 100, Duration::from_secs(1))?;
+        let records: usize = batches.iter().map(|batch| batch.records().count()).sum();
+        assert!(records <= 100 + 4096, "a poll for 100 brought {records}");
+        found += records;
+        partitions.extend(batches.iter().map(|batch| batch.partition));
     }
     assert_eq!(found, 20_000);
     let last_first = (0..4).map(|p| partitions.iter().position(|seen| *seen == p)).max().flatten();
@@ -155,7 +165,7 @@ pub(super) fn concurrent_writers(make: Make<'_>) -> Outcome {
     let bench = Bench::new(make, "writers", 2)?;
     let mut threads = Vec::new();
     for writer in 0..4 {
-        let id = format!("writers.{writer}");
+        let id = bench.named(&writer.to_string());
         let mut worker = bench.log.worker(&WorkerSpec { id, ..Default::default() })?;
         let keys = move |i: u32| numbers(writer * 1000 + i * 10..writer * 1000 + i * 10 + 10);
         let mut works: Vec<_> = (0..25).map(|i| bench.transaction(keys(i))).collect();
@@ -180,5 +190,40 @@ pub(super) fn concurrent_writers(make: Make<'_>) -> Outcome {
     keys.sort_unstable();
     let expected: Vec<u32> = (0..4).flat_map(|w| w * 1000..w * 1000 + 250).collect();
     assert_eq!(keys, expected);
+    Ok(())
+}
+
+pub(super) fn closed_partitions_wait(make: Make<'_>) -> Outcome {
+    let mut bench = Bench::new(make, "closed", 2)?;
+    let mut worker = bench.consumer("c", "g")?;
+    let (mut assigned, begun) = (Vec::new(), Instant::now());
+    while assigned.len() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "only {assigned:?} were assigned");
+        if let Polled::Assigned(partitions) = worker.poll(10, Duration::from_millis(50))? {
+            assigned.extend(partitions);
+        }
+    }
+    bench.put(numbers(0..100))?;
+    let in_zero = bench.all(0)?.len();
+    worker.open(&[0]);
+    assert_eq!(take(&mut *worker, in_zero)?.iter().map(|batch| batch.partition).max(), Some(0));
+    let early = poll(&mut *worker, 1000, Duration::from_millis(50))?;
+    assert!(early.is_empty(), "records came of a partition that was not opened: {early:?}");
+    worker.open(&[1]);
+    assert_eq!(taken(&mut *worker, 100 - in_zero)?, bench.all(1)?);
+    Ok(())
+}
+
+pub(super) fn only_the_owner_confirms(make: Make<'_>) -> Outcome {
+    let mut bench = Bench::new(make, "owner", 1)?;
+    bench.put(numbers(0..3))?;
+    let mut worker = bench.consumer("c", "g")?;
+    take(&mut *worker, 3)?;
+    worker.confirm()?;
+    let mut second = bench.consumer("c", "g")?;
+    let refused = worker.confirm();
+    assert!(matches!(refused, Err(CommitError::Fatal(_))), "{refused:?}");
+    drop(worker);
+    assert_eq!(taken(&mut *second, 3)?.len(), 3);
     Ok(())
 }

@@ -186,6 +186,7 @@ impl<'a> Desk<'a> {
             self.windows.insert(*partition, window);
         }
         self.finish_transaction()?;
+        self.worker.open(partitions);
         self.tell();
         Ok(())
     }
@@ -317,7 +318,7 @@ impl<'a> Desk<'a> {
             self.transaction.progress.insert(at, window.progress());
         }
         self.windows = moved;
-        let positions = self.transaction.progress.clone();
+        let positions = self.sender.options.observer.keep(&self.transaction.progress);
         if self.finish_transaction()? {
             self.sender.options.observer.tell(Progress::Positions(&positions));
             for place in taken {

@@ -29,9 +29,11 @@ pub fn run(name: &str, args: &ServiceArgs, listen: Option<SocketAddr>) -> anyhow
     let plan = Plan { services: vec![service], slot, listen, admin, ..Plan::default() };
     let node = Node::run(settings, backend, plan)?;
     lifecycle::on_signals(&node.stop)?;
-    match node.url.as_str() {
-        "" => eprintln!("tocsin: {name} is running"),
-        url => eprintln!("tocsin: serving {url}"),
+    if !node.url.is_empty() {
+        eprintln!("tocsin: serving {}", node.url);
+    }
+    if let Some(admin) = node.admin {
+        eprintln!("tocsin: {name} is running, probes at http://{admin}");
     }
     node.wait()
 }

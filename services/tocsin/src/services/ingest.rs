@@ -25,6 +25,7 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     host.spawn("ingest", move || {
         let go_on = || {
             vitals.turned("ingest");
+            vitals.restoring("ingest", 0);
             !stop.stopped()
         };
         folders.run(&go_on, &mut |report| vitals.metrics.records("ingest", report.tally.rows))

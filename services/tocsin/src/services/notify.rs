@@ -36,6 +36,7 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     host.spawn("send", move || {
         let go_on = || {
             vitals.turned("send");
+            vitals.restoring("send", 0);
             stop.stopped()
         };
         sender.run(&go_on, &facts::now, &mut |_| {})

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 use tocsin_service::Secret;
 use tocsin_service::config::{ConfigError, Document, duration};
 use tocsin_stream::embedded::Sync;
+use tocsin_stream::kafka::KafkaOptions;
 
 /// Which log, and how.
 #[derive(Clone, Debug)]
@@ -17,41 +17,6 @@ pub enum LogSettings {
     Embedded(Sync),
     /// Apache Kafka.
     Kafka(KafkaOptions),
-}
-
-/// How Kafka is reached and used.
-#[derive(Clone)]
-pub struct KafkaOptions {
-    /// `host:port`, with commas between them.
-    pub bootstrap: String,
-    /// Security and whatever else was asked for, by librdkafka's names.
-    pub properties: BTreeMap<String, String>,
-    /// Copies of each partition of a topic that is created; -1 for as many as the brokers say.
-    pub replication: i16,
-    /// How long a transaction may be open before the brokers abort it.
-    pub transaction_timeout: Duration,
-    /// How long a process may be silent before others get its partitions.
-    pub session_timeout: Duration,
-    /// Whether a slot keeps its partitions over a restart (static membership).
-    pub pinned: bool,
-    /// How the brokers' logs and metrics name the process.
-    pub client_id: String,
-}
-
-/// The values of properties are not shown: there are passwords among them.
-impl fmt::Debug for KafkaOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&String> = self.properties.keys().collect();
-        f.debug_struct("KafkaOptions")
-            .field("bootstrap", &self.bootstrap)
-            .field("properties", &names)
-            .field("replication", &self.replication)
-            .field("transaction_timeout", &self.transaction_timeout)
-            .field("session_timeout", &self.session_timeout)
-            .field("pinned", &self.pinned)
-            .field("client_id", &self.client_id)
-            .finish()
-    }
 }
 
 /// What `[log.options]` may not set, and why.
@@ -122,7 +87,7 @@ struct KafkaSection {
     ca_file: Option<PathBuf>,
     certificate_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
-    replication_factor: Option<i16>,
+    replication_factor: Option<i32>,
     #[serde(default, deserialize_with = "given")]
     transaction_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "given")]

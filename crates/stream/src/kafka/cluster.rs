@@ -1,0 +1,140 @@
+//! What all workers and readers of one Kafka log share: two clients that answer questions, what the
+//! topics look like, and the cursors that read along.
+
+use crate::kafka::admin;
+use crate::kafka::client::{Context, KafkaOptions};
+use crate::kafka::reader::Readers;
+use crate::log::{LogError, Span};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tocsin_domain::TopicPartition;
+use tocsin_domain::topics::Topic;
+
+/// How long a question to the cluster may take.
+pub(super) const CALL: Duration = Duration::from_secs(30);
+
+/// A cluster.
+pub(crate) struct Cluster {
+    pub(super) options: KafkaOptions,
+    /// Sees what is committed.
+    committed: BaseConsumer<Context>,
+    /// Sees everything that was written.
+    written: BaseConsumer<Context>,
+    partitions: Mutex<HashMap<String, u32>>,
+    pub(super) readers: Readers,
+}
+
+impl Cluster {
+    /// Connects; fails if the cluster does not answer.
+    pub(super) fn connect(options: KafkaOptions) -> Result<Cluster, LogError> {
+        let client = |isolation| -> Result<BaseConsumer<Context>, LogError> {
+            let config = options.reader(isolation)?;
+            config.create_with_context(Context::default()).map_err(|error| match error {
+                KafkaError::ClientConfig(..) => LogError::Refused(format!(
+                    "the Kafka client cannot be configured so: {error}; see [log] in the configuration"
+                )),
+                error => options.unavailable("start a client", error),
+            })
+        };
+        let (committed, written) = (client("read_committed")?, client("read_uncommitted")?);
+        let readers = Readers::new(options.clone());
+        let partitions = Mutex::default();
+        let cluster = Cluster { options, committed, written, partitions, readers };
+        let answered = cluster.committed.fetch_metadata(Some("__tocsin"), CALL);
+        answered.map_err(|error| cluster.options.unavailable("connect", error))?;
+        Ok(cluster)
+    }
+
+    /// How many partitions the topic has. That never changes, so it is asked once.
+    pub(super) fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        if let Some(known) = self.known().get(topic) {
+            return Ok(*known);
+        }
+        let found = self.ask_partitions(topic)?;
+        let found = found.ok_or_else(|| LogError::UnknownTopic(topic.to_owned()))?;
+        self.known().insert(topic.to_owned(), found);
+        Ok(found)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` if there is no such topic, or not all of its partitions have a leader yet.
+    fn ask_partitions(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        let answered = self.committed.fetch_metadata(Some(topic), CALL);
+        let failed = |error| self.options.unavailable(&format!("ask for topic {topic:?}"), error);
+        let metadata = answered.map_err(failed)?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(None);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::InvalidTopic
+                | RDKafkaErrorCode::LeaderNotAvailable,
+            ) => return Ok(None),
+            Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+            None => {}
+        }
+        let led = found.partitions().iter().all(|partition| partition.leader() >= 0);
+        let count = found.partitions().len() as u32;
+        Ok((led && count > 0).then_some(count))
+    }
+
+    pub(super) fn check(&self, at: &TopicPartition) -> Result<(), LogError> {
+        match at.partition < self.partitions(&at.topic)? {
+            true => Ok(()),
+            false => Err(LogError::UnknownPartition(at.clone())),
+        }
+    }
+
+    pub(super) fn span(&self, at: &TopicPartition) -> Result<Span, LogError> {
+        self.watermarks(&self.committed, at)
+    }
+
+    pub(super) fn undecided_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
+        Ok(self.watermarks(&self.written, at)?.end)
+    }
+
+    fn watermarks(
+        &self,
+        client: &BaseConsumer<Context>,
+        at: &TopicPartition,
+    ) -> Result<Span, LogError> {
+        self.check(at)?;
+        let answered = client.fetch_watermarks(&at.topic, at.partition as i32, CALL);
+        let failed = |error| self.options.unavailable(&format!("ask for the end of {at}"), error);
+        let (start, end) = answered.map_err(failed)?;
+        Ok(Span { start: start.max(0) as u64, end: end.max(0) as u64 })
+    }
+
+    /// As [`crate::Log::create_topics`].
+    pub(super) fn create_topics(&self, topics: &[&Topic]) -> Result<(), LogError> {
+        let mut missing = Vec::new();
+        for topic in topics {
+            match self.ask_partitions(&topic.name)? {
+                None => missing.push(*topic),
+                Some(found) if found == topic.partitions => {}
+                Some(found) => {
+                    let (topic, wanted) = (topic.name.clone(), topic.partitions);
+                    return Err(LogError::Partitions { topic, found, wanted });
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        admin::create(&self.options, &missing)?;
+        for topic in missing {
+            while self.ask_partitions(&topic.name)?.is_none() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The producing half of a worker: one transaction at a time, begun with the first record, and an
+//! answer to each way it can end. An outcome that is not definite is never guessed at.
+
+use crate::kafka::client::{Context, KafkaOptions};
+use crate::kafka::native::{self, Group, Outlet, Refusal};
+use crate::log::{CommitError, LogError, Output, Transaction};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tocsin_domain::TopicPartition;
+
+/// How long one call may wait; it is made again as long as the broker may come back.
+const CALL: Duration = Duration::from_secs(5);
+/// How long a transaction's end is waited for before it counts as unknown.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A transactional producer.
+pub(super) struct Producer {
+    id: String,
+    options: KafkaOptions,
+    outlets: HashMap<Arc<str>, Outlet<Context>>,
+    producer: Arc<ThreadedProducer<Context>>,
+}
+
+/// Whose progress a transaction carries.
+pub(super) type Owner<'a> = Group<'a, Context>;
+
+impl Producer {
+    /// A producer; whoever had the id before is fenced, and its open transaction aborted.
+    pub(super) fn new(options: &KafkaOptions, id: &str) -> Result<Producer, LogError> {
+        let mut config = options.config()?;
+        config
+            .set("transactional.id", id)
+            .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
+            .set("delivery.report.only.error", "true")
+            .set("sticky.partitioning.linger.ms", "0");
+        for (name, value) in [
+            ("linger.ms", "5"),
+            ("compression.type", "lz4"),
+            ("batch.num.messages", "10000"),
+            ("batch.size", "1000000"),
+            ("message.max.bytes", "8388608"),
+            ("queue.buffering.max.messages", "1000000"),
+        ] {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        let failed = |error: KafkaError| options.unavailable("start a producer", error);
+        let producer: ThreadedProducer<Context> =
+            config.create_with_context(Context::default()).map_err(failed)?;
+        let begun = Instant::now();
+        while let Err(error) = producer.init_transactions(CALL) {
+            let again = matches!(&error, KafkaError::Transaction(e) if e.is_retriable());
+            if !again || begun.elapsed() > PATIENCE {
+                return Err(
+                    options.unavailable(&format!("take the transactional id {id:?}"), error)
+                );
+            }
+            tracing::warn!(id, %error, "waiting for the transaction coordinator");
+        }
+        let (id, options) = (id.to_owned(), options.clone());
+        Ok(Producer { id, options, outlets: HashMap::new(), producer: Arc::new(producer) })
+    }
+
+    /// Outputs and offsets in one transaction.
+    pub(super) fn commit(
+        &mut self,
+        work: &Transaction,
+        offsets: &TopicPartitionList,
+        owner: &Owner<'_>,
+    ) -> Result<(), CommitError> {
+        let begun = Instant::now();
+        self.producer.begin_transaction().map_err(|error| {
+            CommitError::Unknown(format!("a transaction cannot be begun: {error}"))
+        })?;
+        for output in work.outputs().iter().filter(|output| !output.is_empty()) {
+            if let Err(error) = self.produce(output) {
+                return Err(self.abort(error));
+            }
+        }
+        if offsets.count() > 0 {
+            let send = || native::send_offsets(&self.producer, offsets, owner, CALL);
+            patiently(begun, send).map_err(|refusal| self.judge(refusal, begun, false))?;
+        }
+        patiently(begun, || native::commit(&self.producer, CALL))
+            .map_err(|refusal| self.judge(refusal, begun, true))
+    }
+
+    fn produce(&mut self, output: &Output) -> Result<(), CommitError> {
+        if !self.outlets.contains_key(&output.topic) {
+            let outlet = Outlet::new(self.producer.clone(), &output.topic).ok_or_else(|| {
+                CommitError::Fatal(format!("{:?} is no name of a topic", output.topic))
+            })?;
+            self.outlets.insert(output.topic.clone(), outlet);
+        }
+        let Some(outlet) = self.outlets.get(&output.topic) else { return Ok(()) };
+        for (partition, builder) in (0..).zip(&output.partitions) {
+            for part in builder.parts() {
+                outlet.produce(partition, part.pairs()).map_err(|code| match code {
+                    RDKafkaErrorCode::MessageSizeTooLarge => CommitError::Fatal(format!(
+                        "a record for {:?} is larger than message.max.bytes allows; raise it here and max.message.bytes of the topic",
+                        output.topic
+                    )),
+                    code => CommitError::Abort(format!("{:?} takes no records: {code}", output.topic)),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an error of a transaction means for the worker. After an abort nothing is visible.
+    fn judge(&self, refusal: Refusal, begun: Instant, ending: bool) -> CommitError {
+        let text = format!("{} ({:?})", refusal.text, refusal.code);
+        if refusal.abort {
+            return self.abort(CommitError::Abort(text));
+        }
+        let fenced = matches!(
+            refusal.code,
+            RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+        );
+        // The broker fences as well whom it has waited for too long.
+        if fenced && begun.elapsed() < self.options.transaction_timeout {
+            return CommitError::Fatal(format!(
+                "another worker has taken the id {:?}; give every process of a service a slot of its own: {text}",
+                self.id
+            ));
+        }
+        let stage = if ending { "while it was ended" } else { "before its end" };
+        CommitError::Unknown(format!("{stage}: {text}"))
+    }
+
+    /// Aborts, and gives back why; if even that fails, the producer is of no more use.
+    fn abort(&self, why: CommitError) -> CommitError {
+        let begun = Instant::now();
+        loop {
+            match self.producer.abort_transaction(CALL) {
+                Ok(()) => return why,
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && begun.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => {
+                    return match why {
+                        CommitError::Fatal(_) => why,
+                        why => CommitError::Unknown(format!("{why}; its abort: {error}")),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Makes a call again as long as it says that this may help.
+fn patiently(begun: Instant, mut call: impl FnMut() -> Result<(), Refusal>) -> Result<(), Refusal> {
+    loop {
+        match call() {
+            Err(refusal) if refusal.retriable && begun.elapsed() < PATIENCE => {
+                tracing::warn!(reason = refusal.text, "the broker is busy; calling again");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// A list with these offsets.
+pub(super) fn offsets<'a>(
+    entries: impl Iterator<Item = (&'a TopicPartition, u64)>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (at, next) in entries {
+        list.add_partition_offset(&at.topic, at.partition as i32, Offset::Offset(next as i64))?;
+    }
+    Ok(list)
+}

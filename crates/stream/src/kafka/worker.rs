@@ -1,0 +1,128 @@
+//! A worker on Kafka: a member of a group and a transactional producer. Progress goes into the
+//! transaction with the member's own credentials, so that who is no member any more commits nothing.
+
+use crate::kafka::cluster::Cluster;
+use crate::kafka::member::Member;
+use crate::kafka::native::Group;
+use crate::kafka::producer::{Producer, offsets};
+use crate::log::{
+    CommitError, LogError, Polled, Transaction, Worker, WorkerSpec, equal_partitions,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tocsin_domain::TopicPartition;
+
+/// How often progress is committed that has not changed: a broker forgets what is old.
+const REFRESH: Duration = Duration::from_secs(3600);
+
+pub(super) struct KafkaWorker {
+    cluster: Arc<Cluster>,
+    spec: WorkerSpec,
+    refreshed: Instant,
+    woken: Arc<AtomicBool>,
+    producer: Producer,
+    member: Option<Member>,
+}
+
+impl KafkaWorker {
+    pub(super) fn new(cluster: Arc<Cluster>, spec: &WorkerSpec) -> Result<KafkaWorker, LogError> {
+        equal_partitions(&spec.inputs, |topic| cluster.partitions(topic))?;
+        let producer = Producer::new(&cluster.options, &spec.id)?;
+        let member = match spec.group.is_empty() {
+            true => None,
+            false => Some(Member::new(&cluster.options, spec)?),
+        };
+        let (spec, woken, refreshed) = (spec.clone(), Arc::default(), Instant::now());
+        Ok(KafkaWorker { cluster, spec, refreshed, woken, producer, member })
+    }
+
+    fn end(&mut self, work: &Transaction) -> Result<(), CommitError> {
+        for output in work.outputs().iter().filter(|output| !output.is_empty()) {
+            output.fits(|topic| self.cluster.partitions(topic))?;
+        }
+        let Some(member) = &mut self.member else {
+            if work.progress.is_empty() {
+                let nobody = Group::Named("");
+                return self.producer.commit(work, &Default::default(), &nobody);
+            }
+            return Err(CommitError::Fatal(format!(
+                "worker {:?} has no group whose progress it could commit",
+                self.spec.id
+            )));
+        };
+        let mut progress = work.progress.clone();
+        if progress.is_empty() || self.refreshed.elapsed() > REFRESH {
+            // Also what only timers have written must come from a member.
+            let stand = member.stand();
+            stand.into_iter().for_each(|(at, next)| {
+                progress.entry(at).or_insert(next);
+            });
+            self.refreshed = Instant::now();
+        }
+        let list = offsets(progress.iter().map(|(at, next)| (at, *next)))
+            .map_err(|error| CommitError::Fatal(error.to_string()))?;
+        let owner = match self.spec.inputs.is_empty() {
+            true => Group::Named(&self.spec.group),
+            false => Group::Member(member.consumer()),
+        };
+        self.producer.commit(work, &list, &owner)?;
+        member.progressed(&progress);
+        Ok(())
+    }
+}
+
+impl Worker for KafkaWorker {
+    fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Polled, LogError> {
+        match &mut self.member {
+            Some(member) if !self.spec.inputs.is_empty() => {
+                member.poll(max_records.max(1), timeout, &self.woken)
+            }
+            _ => {
+                std::thread::sleep(timeout);
+                Ok(Polled::Records(Vec::new()))
+            }
+        }
+    }
+
+    fn open(&mut self, partitions: &[u32]) {
+        if let Some(member) = &mut self.member {
+            member.open(partitions);
+        }
+    }
+
+    fn commit(&mut self, transaction: &mut Transaction) -> Result<(), CommitError> {
+        if !transaction.is_empty() {
+            self.end(transaction)?;
+            transaction.clear();
+        }
+        Ok(())
+    }
+
+    fn confirm(&mut self) -> Result<(), CommitError> {
+        match self.member.as_ref().is_some_and(|member| !member.stand().is_empty()) {
+            true => self.end(&Transaction::default()),
+            false => Ok(()),
+        }
+    }
+
+    fn rewind(&mut self) -> Result<(), LogError> {
+        self.member.as_mut().map_or(Ok(()), Member::rewind)
+    }
+
+    fn committed(&self, at: &TopicPartition) -> Result<Option<u64>, LogError> {
+        self.member.as_ref().map_or(Ok(None), |member| member.committed(at))
+    }
+
+    fn waker(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let woken = self.woken.clone();
+        // Weak: who can wake a worker must not keep it in its group.
+        let queue = self.member.as_ref().map(|member| Arc::downgrade(member.queue()));
+        Arc::new(move || {
+            woken.store(true, Ordering::Release);
+            if let Some(queue) = queue.as_ref().and_then(std::sync::Weak::upgrade) {
+                queue.wake();
+            }
+        })
+    }
+}
