@@ -92,6 +92,7 @@ fn the_image_is_of_this_version_everywhere() {
     let toolchain: toml::Table = text("rust-toolchain.toml").parse().unwrap();
     let rust = toolchain["toolchain"]["channel"].as_str().unwrap();
     assert!(dockerfile.contains(&format!("FROM rust:{rust}-")), "the image's Rust is {rust}");
+    assert!(dockerfile.contains(&format!("RUSTUP_TOOLCHAIN={rust}\n")), "and no other");
 }
 
 #[test]
