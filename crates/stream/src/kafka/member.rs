@@ -30,8 +30,8 @@ pub(super) struct Member {
     seats: Vec<Seat>,
     /// What was announced as gone and is let go with the next poll.
     leaving: Vec<u32>,
-    /// What has come and could not be seated yet, because the broker did not answer.
-    coming: Vec<u32>,
+    /// What has come, perhaps nothing, and was not taken up yet, because the broker did not answer.
+    coming: Option<Vec<u32>>,
     /// The seat that is served first by the next poll.
     turn: usize,
     messages: Messages,
@@ -76,7 +76,7 @@ impl Member {
             joined: false,
             seats: Vec::new(),
             leaving: Vec::new(),
-            coming: Vec::new(),
+            coming: None,
             turn: 0,
             messages: Messages::default(),
             _changes: Queue::of_client(&consumer, bell.rope()),
@@ -164,9 +164,13 @@ impl Member {
 
     fn change(&mut self) -> Result<Option<Polled>, LogError> {
         match self.consumer.context().change() {
-            Some(Change::Come(partitions)) => self.coming.extend(partitions),
+            // Nothing may come, too: the client waits until that is taken up.
+            Some(Change::Come(partitions)) => {
+                self.coming.get_or_insert_default().extend(partitions);
+            }
             Some(Change::Go { partitions, lost }) => {
-                self.coming.retain(|coming| !partitions.contains(coming));
+                let coming = self.coming.iter_mut();
+                coming.for_each(|all| all.retain(|one| !partitions.contains(one)));
                 self.leaving.clone_from(&partitions);
                 if lost {
                     self.let_go()?;
@@ -175,13 +179,12 @@ impl Member {
             }
             None => {}
         }
-        if self.coming.is_empty() {
-            return Ok(None);
-        }
-        match self.seat() {
-            Ok(()) => Ok(Some(Polled::Assigned(std::mem::take(&mut self.coming)))),
+        let Some(coming) = self.coming.take() else { return Ok(None) };
+        match self.seat(&coming) {
+            Ok(()) => Ok(Some(Polled::Assigned(coming))),
             Err(LogError::Unavailable(reason)) => {
                 tracing::warn!(reason, "cannot take up partitions yet");
+                self.coming = Some(coming);
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -198,8 +201,8 @@ impl Member {
     }
 
     /// Takes the partitions that have come, from where the group stands.
-    fn seat(&mut self) -> Result<(), LogError> {
-        let places = self.places(&self.coming);
+    fn seat(&mut self, coming: &[u32]) -> Result<(), LogError> {
+        let places = self.places(coming);
         let committed = self.ask_committed(&places)?;
         let mut seats = Vec::new();
         for at in places {
@@ -252,6 +255,9 @@ impl Member {
         &self,
         places: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Option<u64>>, LogError> {
+        if places.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let failed = |error: KafkaError| self.options.unavailable("ask for the progress", error);
         let list = offsets(places.iter().map(|at| (at, 0))).map_err(failed)?;
         let answered = self.consumer.committed_offsets(list, CALL).map_err(failed)?;
