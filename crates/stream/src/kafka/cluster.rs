@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
 use tocsin_domain::topics::Topic;
 
@@ -107,10 +107,8 @@ impl Cluster {
         at: &TopicPartition,
     ) -> Result<Span, LogError> {
         self.check(at)?;
-        let answered = client.fetch_watermarks(&at.topic, at.partition as i32, CALL);
-        let failed = |error| self.options.unavailable(&format!("ask for the end of {at}"), error);
-        let (start, end) = answered.map_err(failed)?;
-        Ok(Span { start: start.max(0) as u64, end: end.max(0) as u64 })
+        let asked = watermarks(client, at);
+        asked.map_err(|error| self.options.unavailable(&format!("ask for the end of {at}"), error))
     }
 
     /// As [`crate::Log::create_topics`].
@@ -137,4 +135,34 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// What a partition holds, as a client sees it. Asked again while its leader is being chosen.
+pub(super) fn watermarks(
+    client: &BaseConsumer<Context>,
+    at: &TopicPartition,
+) -> Result<Span, KafkaError> {
+    let begun = Instant::now();
+    loop {
+        match client.fetch_watermarks(&at.topic, at.partition as i32, CALL) {
+            Err(error) if chooses_leader(&error) && begun.elapsed() < CALL => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            answered => {
+                let (start, end) = answered?;
+                return Ok(Span { start: start.max(0) as u64, end: end.max(0) as u64 });
+            }
+        }
+    }
+}
+
+fn chooses_leader(error: &KafkaError) -> bool {
+    let codes = [
+        RDKafkaErrorCode::NotLeaderForPartition,
+        RDKafkaErrorCode::LeaderNotAvailable,
+        RDKafkaErrorCode::FencedLeaderEpoch,
+        RDKafkaErrorCode::UnknownLeaderEpoch,
+        RDKafkaErrorCode::OffsetNotAvailable,
+    ];
+    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
 }

@@ -4,10 +4,11 @@
 
 use crate::kafka::bell::Bell;
 use crate::kafka::client::{Change, Context, KafkaOptions, is_fatal};
+use crate::kafka::cluster::watermarks;
 use crate::kafka::gather::Gather;
 use crate::kafka::native::{Messages, Queue};
 use crate::kafka::producer::offsets;
-use crate::log::{LogError, Polled, WorkerSpec};
+use crate::log::{LogError, Polled, Span, WorkerSpec};
 use crate::record::Batch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -224,9 +225,8 @@ impl Member {
     }
 
     fn low(&self, at: &TopicPartition) -> Result<u64, LogError> {
-        let asked = self.consumer.fetch_watermarks(&at.topic, at.partition as i32, CALL);
-        let (low, _) = asked.map_err(|error| self.options.unavailable("find the start", error))?;
-        Ok(low.max(0) as u64)
+        let asked = watermarks(&self.consumer, at);
+        Ok(asked.map_err(|error| self.options.unavailable("find the start", error))?.start)
     }
 
     fn let_go(&mut self) -> Result<(), LogError> {
@@ -305,14 +305,10 @@ impl Member {
         if !matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) {
             return self.options.unavailable(&doing, code);
         }
-        let asked = self.consumer.fetch_watermarks(&seat.at.topic, seat.at.partition as i32, CALL);
-        match asked {
-            Ok((start, end)) => LogError::OutOfRange {
-                at: seat.at.clone(),
-                offset: seat.next,
-                start: start.max(0) as u64,
-                end: end.max(0) as u64,
-            },
+        match watermarks(&self.consumer, &seat.at) {
+            Ok(Span { start, end }) => {
+                LogError::OutOfRange { at: seat.at.clone(), offset: seat.next, start, end }
+            }
             Err(error) => self.options.unavailable(&doing, error),
         }
     }

@@ -1,6 +1,7 @@
 //! The producing half of a worker: one transaction at a time, begun with the first record, and an
 //! answer to each way it can end. An outcome that is not definite is never guessed at.
 
+use crate::crash;
 use crate::kafka::client::{Context, KafkaOptions};
 use crate::kafka::native::{self, Group, Outlet, Refusal};
 use crate::log::{CommitError, LogError, Output, Transaction};
@@ -86,6 +87,7 @@ impl Producer {
             let send = || native::send_offsets(&self.producer, offsets, owner, CALL);
             patiently(begun, send).map_err(|refusal| self.judge(refusal, begun, false))?;
         }
+        crash::point("inside-commit");
         patiently(begun, || native::commit(&self.producer, CALL))
             .map_err(|refusal| self.judge(refusal, begun, true))
     }

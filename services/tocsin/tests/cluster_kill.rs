@@ -1,0 +1,178 @@
+//! `kill -9` of every service of a cluster and of Kafka itself, at random and at named steps, while two
+//! detectors share the work: no alert is lost and none comes twice, a subject's alerts keep their
+//! order, no mail is lost, what is copied was in flight, and the tables are as the log says.
+//!
+//! `TOCSIN_CLUSTER_KILLS` and `TOCSIN_KILL_SEED` change how often and in which order.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by panicking"
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use support::chaos::{
+    Dice, HOURS, check_mails, configuration, ended_within, number, open_deliveries, recorded,
+};
+use support::{Running, tocsin};
+use tocsin::command::backtest::backtest;
+use tocsin::settings::Settings;
+use tocsin::{backend, facts};
+use tocsin_domain::alert::Alert;
+use tocsin_domain::{Id, Micros, topics};
+use tocsin_testkit::servers::{self, Kind, Private};
+use tocsin_testkit::smtp::{Faults, SmtpServer};
+
+/// Who can die, with the slot, and the steps at which.
+const VICTIMS: [(&str, u32, &[&str]); 5] = [
+    ("detect", 0, &["after-poll", "before-commit", "inside-commit", "after-commit"]),
+    ("detect", 1, &["after-poll", "before-commit", "inside-commit", "after-commit"]),
+    ("notify", 0, &["inside-commit", "before-send", "after-send", "before-outcome"]),
+    ("project", 0, &["after-poll", "before-commit", "after-commit"]),
+    ("ingest", 0, &["before-commit", "inside-commit"]),
+];
+/// Of so many deaths one is the broker's.
+const BROKER: u64 = 12;
+
+fn cluster(kafka: &str) -> String {
+    let (cql, keyspace) = (servers::cql(), servers::unique("chaos"));
+    format!(
+        r#"
+[log]
+kind = "kafka"
+bootstrap = "{kafka}"
+replication_factor = 1
+membership = "static"
+transaction_timeout = "4s"
+session_timeout = "6s"
+[store]
+kind = "cql"
+contact_points = "{cql}"
+keyspace = "{keyspace}"
+dialect = "cassandra"
+"#
+    )
+}
+
+fn start(at: &Path, (service, slot): (&str, u32), crash: Option<String>) -> Running {
+    let mut command = tocsin();
+    command.arg(service).arg("--config").arg(at.join("tocsin.toml"));
+    command.args(["--admin", "127.0.0.1:0", "--slot", &slot.to_string()]);
+    command.arg("--data").arg(at.join(format!("{service}-{slot}")));
+    command.env("TOCSIN_LOG", "error").stdout(Stdio::null()).stderr(Stdio::null());
+    if let Some(crash) = crash {
+        command.env("TOCSIN_CRASH_AT", crash);
+    }
+    Running(command.spawn().unwrap())
+}
+
+fn projections(at: &Path, what: &str) -> Result<(), String> {
+    let mut command = tocsin();
+    command.args(["projections", what, "--config"]).arg(at.join("tocsin.toml"));
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let ok = output.status.success().then_some(());
+    ok.ok_or_else(|| String::from_utf8_lossy(&said).into_owned())
+}
+
+/// As [`support::until`], with the patience that a broker's restart needs.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(180);
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
+    let kills = number("TOCSIN_CLUSTER_KILLS", 30);
+    let seed = number("TOCSIN_KILL_SEED", 1);
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let incoming = at.join("incoming");
+    std::fs::create_dir(&incoming).unwrap();
+    let kafka = Private::start(Kind::Kafka, &at.join("kafka"));
+    let server = SmtpServer::start(Faults::new()).unwrap();
+    let text = configuration(server.port(), &cluster(kafka.address()));
+    std::fs::write(at.join("tocsin.toml"), text).unwrap();
+    let settings = Settings::load(&at.join("tocsin.toml"), facts::now()).unwrap();
+    let files = recorded(at, kills.clamp(1, HOURS as u64) as usize);
+    let wanted = backtest(&settings, Some("walk"), &files, facts::now()).unwrap();
+    let wanted: BTreeSet<Id> = wanted.alerts.iter().map(|alert| alert.id).collect();
+    assert!(wanted.len() > 500, "the walk is too calm: {} alerts", wanted.len());
+    projections(at, "migrate").unwrap();
+
+    let mut processes: Vec<Running> =
+        VICTIMS.iter().map(|(service, slot, _)| start(at, (service, *slot), None)).collect();
+    let (mut dice, mut deaths) = (Dice(seed), BTreeMap::<String, u64>::new());
+    for file in &files {
+        put(file, &incoming);
+        std::thread::sleep(Duration::from_millis(dice.roll(600)));
+        if dice.roll(BROKER) == 0 {
+            kafka.kill();
+            kafka.restart();
+            *deaths.entry("kafka".to_owned()).or_default() += 1;
+            continue;
+        }
+        let i = dice.roll(VICTIMS.len() as u64) as usize;
+        let (service, slot, steps) = VICTIMS[i];
+        processes[i].0.kill().unwrap();
+        processes[i].0.wait().unwrap();
+        *deaths.entry(service.to_owned()).or_default() += 1;
+        if dice.roll(2) == 0 {
+            let step = steps[dice.roll(steps.len() as u64) as usize];
+            let crash = format!("{step}:{}", 1 + dice.roll(3));
+            processes[i] = start(at, (service, slot), Some(crash));
+            if ended_within(&mut processes[i], Duration::from_secs(3)) {
+                *deaths.entry(format!("{service} {step}")).or_default() += 1;
+            }
+            let _ = processes[i].0.kill();
+            let _ = processes[i].0.wait();
+        }
+        processes[i] = start(at, (service, slot), None);
+    }
+
+    let log = backend::log(&settings, at).unwrap();
+    let alerts = || facts::all::<Alert>(&*log, topics::ALERTS).unwrap();
+    until("every alert", || {
+        let died = processes.iter_mut().position(|process| process.0.try_wait().unwrap().is_some());
+        // What cannot know how its transaction ended may end, too; somebody starts it again.
+        if let Some(i) = died {
+            processes[i] = start(at, (VICTIMS[i].0, VICTIMS[i].1), None);
+        }
+        alerts().len() >= wanted.len()
+    });
+    until("every delivery is final", || open_deliveries(&*log) == 0);
+    check_alerts(&alerts(), &wanted);
+    check_mails(&*log, &server, kills, seed, &deaths);
+    until("the tables are as the log says", || projections(at, "verify").is_ok());
+}
+
+/// As it should be done: under another name first, so that it comes whole.
+fn put(file: &Path, incoming: &Path) -> PathBuf {
+    let target = incoming.join(file.file_name().unwrap());
+    let draft = target.with_extension("draft");
+    std::fs::copy(file, &draft).unwrap();
+    std::fs::rename(&draft, &target).unwrap();
+    target
+}
+
+fn check_alerts(found: &[Alert], wanted: &BTreeSet<Id>) {
+    let ids: BTreeSet<Id> = found.iter().map(|alert| alert.id).collect();
+    assert_eq!(found.len(), ids.len(), "an alert came twice");
+    let lost: Vec<_> = wanted.difference(&ids).collect();
+    assert!(lost.is_empty(), "{} of {} alerts are lost", lost.len(), wanted.len());
+    assert_eq!(ids.len(), wanted.len(), "alerts that nobody should have raised");
+    let mut last = BTreeMap::<&str, Micros>::new();
+    for alert in found {
+        let before = last.insert(&alert.subject, alert.event_time);
+        assert!(before <= Some(alert.event_time), "{} went back in time", alert.subject);
+    }
+}
