@@ -444,7 +444,7 @@ fn the_first_rule_of_the_readme_is_the_example() {
 #[test]
 fn the_scripts_are_there_and_can_be_run() {
     use std::os::unix::fs::PermissionsExt;
-    for script in ["setup", "demo", "test", "demo-check", "screenshots"] {
+    for script in ["setup", "demo", "test", "demo-check", "deploy-check", "screenshots"] {
         let mode = fs::metadata(root().join("scripts").join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "scripts/{script} is not executable");
         assert!(text(format!("scripts/{script}")).lines().any(|l| l.starts_with("set -eu")));

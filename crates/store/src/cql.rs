@@ -172,6 +172,9 @@ impl Store for CqlStore {
         if let Some(reason) = query.fault() {
             return Err(StoreError::Refused { table: query.table.name, reason });
         }
+        if query.table.key_fault(query.partition).is_some() {
+            return Ok(Vec::new());
+        }
         self.block_on(self.read(query))
     }
 

@@ -3,6 +3,10 @@
 
 use crate::value::{Row, Type, Value};
 
+/// The most bytes that the texts of a key may have together. What a cluster cannot keep is refused
+/// everywhere.
+const KEY_MAX: usize = 60_000;
+
 /// A table. Its rows are found by the whole partition key and by nothing else.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TableSpec {
@@ -78,6 +82,18 @@ impl TableSpec {
             let null_key = *value == Value::Null && self.key().any(|key| key == *name);
             (null_key || !value.fits(*kind)).then(|| format!("has {value:?} in {name} ({kind:?})"))
         };
-        self.columns.iter().zip(row).find_map(wrong)
+        let wrong = self.columns.iter().zip(row).find_map(wrong);
+        wrong.or_else(|| self.key_fault(self.key_of(row)))
+    }
+
+    /// Says why no row can have a key that consists of, or begins with, these values.
+    pub(crate) fn key_fault<'v>(&self, key: impl IntoIterator<Item = &'v Value>) -> Option<String> {
+        let sizes: Vec<Option<usize>> = key.into_iter().map(Value::text_size).collect();
+        if self.partition_key.len() == 1 && sizes.first() == Some(&Some(0)) {
+            return Some(format!("has an empty text in {}, its partition", self.partition_key[0]));
+        }
+        let size: usize = sizes.iter().flatten().sum();
+        (size > KEY_MAX)
+            .then(|| format!("has a key of {size} bytes; at most {KEY_MAX} are allowed"))
     }
 }

@@ -45,6 +45,11 @@ impl Value {
         }
     }
 
+    /// How many bytes the text has; `None` if it is not one.
+    pub(crate) fn text_size(&self) -> Option<usize> {
+        if let Value::Text(text) = self { Some(text.len()) } else { None }
+    }
+
     /// The text; empty if it is not one.
     pub fn text(&self) -> &str {
         if let Value::Text(text) = self { text } else { "" }

@@ -22,10 +22,12 @@ pub mod topology;
 
 pub mod crash;
 mod failure;
+mod held;
 mod partition;
 pub mod processor;
 pub mod progress;
 pub mod snapshot;
+mod terms;
 pub mod time;
 
 pub use chunk::{Chunk, ChunkBuilder};

@@ -1,6 +1,7 @@
 //! One partition of a running service: its state, its snapshots, and how it is restored.
 
 use crate::failure::Failure;
+use crate::held::Origin;
 use crate::log::Log;
 use crate::snapshot;
 use crate::state::{State, Store};
@@ -47,9 +48,8 @@ impl<S: State> Partition<S> {
 /// A partition whose state is being restored, a piece at a time, so that others need not wait.
 pub struct Restore<S> {
     partition: Partition<S>,
-    /// What there is still to read.
+    /// What there is still to read; `None` for a service that keeps no state.
     tail: Option<Tail>,
-    records: u64,
 }
 
 /// A changelog from an offset on.
@@ -57,33 +57,35 @@ struct Tail {
     at: TopicPartition,
     next: u64,
     end: u64,
+    /// Whether it is known up to which inputs the state goes.
+    has_progress: bool,
 }
 
 /// About so much of a changelog is read at a time.
 const PIECE: usize = 4 << 20;
 
 impl<S: State> Restore<S> {
-    /// Begins with a snapshot that can be trusted, if there is one. Without a changelog there is
-    /// nothing to restore.
-    pub fn begin(
-        log: &dyn Log,
-        snapshots: Option<&Path>,
-        changelog: Option<TopicPartition>,
-        now: Micros,
-    ) -> Result<Self, Failure> {
+    /// Begins with a snapshot that can be trusted, if there is one.
+    pub fn begin(origin: &Origin<'_>, number: u32) -> Result<Self, Failure> {
+        let (log, now) = (origin.log, origin.now);
         let mut partition = Partition::empty(now);
-        let Some(at) = changelog else { return Ok(Self { partition, tail: None, records: 0 }) };
-        let store = &mut partition.store;
-        store.set_now(now);
+        partition.store.set_now(now);
+        let Some(topic) = origin.changelog else { return Ok(Self { partition, tail: None }) };
+        let at = TopicPartition::new(topic, number);
+        let has_progress = origin.inputs.iter().try_fold(false, |found, input| {
+            let committed = origin.worker.committed(&TopicPartition::new(input, number))?;
+            Ok::<bool, Failure>(found || committed.is_some())
+        })?;
         let span = log.span(&at)?;
         // What a worker that died had begun to write is decided before this end is reached.
         let end = log.undecided_end(&at)?;
-        let found = snapshots.and_then(|directory| snapshot::read(directory, &at, now, store));
+        let store = &mut partition.store;
+        let found = origin.snapshots.and_then(|dir| snapshot::read(dir, &at, now, store));
         let next = match found {
             Some(next) if (span.start..=end).contains(&next) => next,
             refused => {
                 // It must not come to be trusted when the changelog has grown past it.
-                if let (Some(_), Some(directory)) = (refused, snapshots) {
+                if let (Some(_), Some(directory)) = (refused, origin.snapshots) {
                     snapshot::remove(directory, &at);
                 }
                 *store = Store::default();
@@ -91,16 +93,15 @@ impl<S: State> Restore<S> {
                 span.start
             }
         };
-        Ok(Self { partition, tail: Some(Tail { at, next, end }), records: 0 })
+        Ok(Self { partition, tail: Some(Tail { at, next, end, has_progress }) })
     }
 
-    /// Reads a piece; gives the partition once nothing is left.
-    pub fn step(mut self, log: &dyn Log) -> Result<Restored<S>, Failure> {
-        let Some(tail) = &mut self.tail else { return Ok(Restored::Done(self.partition)) };
+    /// Reads a piece; whether nothing is left.
+    pub fn step(&mut self, log: &dyn Log) -> Result<bool, Failure> {
+        let Some(tail) = &mut self.tail else { return Ok(true) };
         if tail.next < tail.end {
             let batch = log.read(&tail.at, tail.next, PIECE)?;
             for record in batch.records() {
-                self.records += 1;
                 if !self.partition.store.restore(record.key, record.value) {
                     return Err(Failure::State(tail.at.clone()));
                 }
@@ -111,23 +112,25 @@ impl<S: State> Restore<S> {
                 tail.next = tail.end;
             }
         }
-        if tail.next < tail.end {
-            return Ok(Restored::More(self));
+        if tail.next >= tail.end {
+            log.forget(&tail.at);
         }
-        log.forget(&tail.at);
-        Ok(Restored::Done(self.partition))
+        Ok(tail.next >= tail.end)
+    }
+
+    /// The partition, once nothing is left. State without progress is refused: everything would
+    /// be taken in once more.
+    pub fn finish(self) -> Result<Partition<S>, Failure> {
+        match self.tail {
+            Some(tail) if !tail.has_progress && !self.partition.store.is_empty() => {
+                Err(Failure::Offsets(tail.at))
+            }
+            _ => Ok(self.partition),
+        }
     }
 
     /// How many offsets of the changelog are still to be read.
     pub fn left(&self) -> u64 {
         self.tail.as_ref().map_or(0, |tail| tail.end.saturating_sub(tail.next))
     }
-}
-
-/// What a piece of a restore has led to.
-pub enum Restored<S> {
-    /// There is more to read.
-    More(Restore<S>),
-    /// The state is as it was last committed.
-    Done(Partition<S>),
 }

@@ -5,86 +5,22 @@
 //! outcome that is not known drops the worker and takes up what is committed.
 
 use crate::crash;
-use crate::effects::{Effects, Tally};
+use crate::effects::Effects;
 pub use crate::failure::Failure;
+use crate::held::{Held, Origin};
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
-use crate::partition::{Partition, Restore, Restored};
-use crate::progress::{Observer, Progress, positions};
+use crate::partition::Partition;
+use crate::progress::{Progress, positions};
 use crate::record::Batch;
 use crate::state::{Clock, Store};
 use crate::step::{Ring, Step};
 use crate::table::Tables;
+pub use crate::terms::{Options, Sink, Turn};
 use crate::topology::Topology;
-use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::{Micros, TopicPartition};
-
-/// How a processor runs.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// About how many records a transaction takes in.
-    pub max_records: usize,
-    /// Where snapshots are kept; `None` for no snapshots.
-    pub snapshots: Option<PathBuf>,
-    /// How often a snapshot is taken, by the wall clock, if the state has changed.
-    pub snapshot_every: Duration,
-    /// After how long without an event a subject's event time follows the wall clock.
-    pub idle_after: Duration,
-    /// The slot, for a group of several processes; part of the worker's stable id.
-    pub slot: u32,
-    /// Who is told how far it is.
-    pub observer: Observer,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            max_records: 10_000,
-            snapshots: None,
-            snapshot_every: Duration::from_secs(60),
-            idle_after: Duration::from_secs(60),
-            slot: 0,
-            observer: Observer::default(),
-        }
-    }
-}
-
-/// Makes the rows that a step asked for, before the commit. Called again with the same rows after a
-/// crash, so it must be idempotent.
-pub trait Sink<W>: Send {
-    /// Writes the rows; an error stops the processor before the commit, and nothing is lost.
-    fn write(&mut self, rows: &mut Vec<W>) -> Result<(), String>;
-}
-
-/// For steps that write no rows.
-impl<W> Sink<W> for () {
-    fn write(&mut self, rows: &mut Vec<W>) -> Result<(), String> {
-        rows.clear();
-        Ok(())
-    }
-}
-
-/// What one turn of the loop did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Turn {
-    /// Inputs processed and committed.
-    pub records: u64,
-    /// Facts published and committed, the changelog included.
-    pub published: u64,
-    /// What the step counted.
-    pub tally: Tally,
-    /// How long the commit took; zero if there was nothing to commit.
-    pub commit: Duration,
-    /// Whether the transaction was dropped and will be done again.
-    pub aborted: bool,
-    /// How many partitions are worked on.
-    pub partitions: u32,
-    /// How many offsets of changelogs are still to be read before the others are, and one each.
-    pub restoring: u64,
-}
 
 /// Runs one step over its topology.
 pub struct Processor<S: Step> {
@@ -96,14 +32,24 @@ pub struct Processor<S: Step> {
     worker: Box<dyn Worker>,
     effects: Effects<S::Write>,
     changelog: Option<usize>,
-    partitions: BTreeMap<u32, Partition<S::State>>,
-    /// Those whose state is not there yet.
-    restoring: VecDeque<(u32, Restore<S::State>)>,
+    held: Held<S::State>,
     tables: Tables,
     /// When idle subjects were last looked for.
     looked: Micros,
-    /// How often in a row a commit was aborted.
+    /// How often in a row what was begun had to be dropped.
     aborts: u32,
+    /// What the worker needs before it polls again.
+    repair: Repair,
+}
+
+/// What has to be done with a worker first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Repair {
+    Nothing,
+    /// It must go back to the last commit.
+    Rewind,
+    /// It cannot know what is committed: another one takes its place.
+    Replace,
 }
 
 impl<S: Step> Processor<S> {
@@ -132,7 +78,6 @@ impl<S: Step> Processor<S> {
             None => None,
         };
         let worker = log.worker(&spec(&topology, options.slot))?;
-        let (partitions, restoring) = (BTreeMap::new(), VecDeque::new());
         Ok(Self {
             topology,
             log,
@@ -142,32 +87,44 @@ impl<S: Step> Processor<S> {
             worker,
             effects,
             changelog,
-            partitions,
-            restoring,
+            held: Held::new(),
             tables: Tables::default(),
             looked: Micros::MIN,
             aborts: 0,
+            repair: Repair::Nothing,
         })
     }
 
     /// One turn: catch up the tables, poll, step, ring what is due, commit.
     pub fn turn(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
-        let turn = self.turn_once(timeout, now)?;
-        let restoring = self.restoring.iter().map(|(_, restore)| restore.left() + 1).sum();
-        Ok(Turn { partitions: self.partitions.len() as u32, restoring, ..turn })
+        let turn = match self.turn_once(timeout, now) {
+            Err(Failure::Log(LogError::Unavailable(reason))) => {
+                tracing::warn!(service = self.topology.service, reason, "waiting for the log");
+                self.drop_work();
+                Turn { aborted: true, ..Turn::default() }
+            }
+            done => done?,
+        };
+        let partitions = self.held.ready.len() as u32;
+        Ok(Turn { partitions, restoring: self.held.left(), ..turn })
     }
 
     fn turn_once(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
-        self.restore_piece()?;
-        let busy = !self.restoring.is_empty();
+        self.repair()?;
+        self.restore_pieces(now)?;
+        let busy = self.held.restoring() > 0;
         let timeout = if busy { Duration::ZERO } else { timeout.min(self.until_next_ring(now)) };
         let polled_at = Instant::now();
         let polled = self.worker.poll(self.options.max_records, timeout)?;
         // What came while the poll waited must not seem to come from the future.
         let now = now.plus(polled_at.elapsed());
-        self.partitions.values_mut().for_each(|partition| partition.store.set_now(now));
+        self.held.ready.values_mut().for_each(|partition| partition.store.set_now(now));
         match polled {
-            Polled::Assigned(partitions) => self.assign(&partitions, now)?,
+            Polled::Assigned(partitions) => {
+                self.held.come(&partitions);
+                self.tell_partitions();
+                self.restore_pieces(now)?;
+            }
             Polled::Revoked { partitions, lost } => self.revoke(&partitions, lost, now),
             Polled::Records(batches) => {
                 crash::point("after-poll");
@@ -201,7 +158,10 @@ impl<S: Step> Processor<S> {
     pub fn finish(&mut self, now: Micros) -> Result<(), Failure> {
         loop {
             // None are assigned at the start, and after an outcome that was not known.
-            while self.partitions.is_empty() || !self.restoring.is_empty() {
+            while self.held.ready.is_empty()
+                || self.held.restoring() > 0
+                || self.repair != Repair::Nothing
+            {
                 self.turn(Duration::ZERO, now)?;
             }
             if !self.ring(Clock::Event, (Micros::MAX, Micros::MAX), now) {
@@ -218,7 +178,7 @@ impl<S: Step> Processor<S> {
 
     /// The state of a partition, for looking at.
     pub fn store(&self, partition: u32) -> Option<&Store<S::State>> {
-        self.partitions.get(&partition).map(|partition| &partition.store)
+        self.held.ready.get(&partition).map(|partition| &partition.store)
     }
 
     fn read_tables(&mut self) -> Result<(), Failure> {
@@ -232,7 +192,7 @@ impl<S: Step> Processor<S> {
     }
 
     fn take(&mut self, batch: &Batch, now: Micros) -> u64 {
-        let Some(partition) = self.partitions.get_mut(&batch.partition) else { return 0 };
+        let Some(partition) = self.held.ready.get_mut(&batch.partition) else { return 0 };
         let mut count = 0;
         for record in batch.records() {
             count += 1;
@@ -259,7 +219,7 @@ impl<S: Step> Processor<S> {
     /// Rings every wake up to `until` of keys that are quiet since then; whether there was one.
     fn ring(&mut self, clock: Clock, (until, quiet): (Micros, Micros), now: Micros) -> bool {
         let mut rang = false;
-        for partition in self.partitions.values_mut() {
+        for partition in self.held.ready.values_mut() {
             for (_, key) in partition.store.due(clock, until, quiet) {
                 rang = true;
                 let ring = Ring { key: &key, clock, event_time: until, now };
@@ -273,12 +233,12 @@ impl<S: Step> Processor<S> {
         let next = |partition: &Partition<S::State>| {
             Some(partition.store.next_wake(Clock::Processing)?.0.since(now))
         };
-        self.partitions.values().filter_map(next).min().unwrap_or(Duration::MAX)
+        self.held.ready.values().filter_map(next).min().unwrap_or(Duration::MAX)
     }
 
     fn commit(&mut self, records: u64, now: Micros) -> Result<Turn, Failure> {
         if let Some(changelog) = self.changelog {
-            for (number, partition) in &mut self.partitions {
+            for (number, partition) in &mut self.held.ready {
                 partition.changed |= partition.store.is_dirty();
                 let out = self.effects.transaction.to_partition(changelog, *number);
                 partition.store.write_changes(out);
@@ -305,16 +265,13 @@ impl<S: Step> Processor<S> {
             Err(error @ CommitError::Fatal(_)) => return Err(error.into()),
             Err(CommitError::Unknown(reason)) => {
                 tracing::warn!(service = self.topology.service, %reason, "taking up what is committed");
-                self.start_over()?;
+                self.drop_work();
+                self.repair = Repair::Replace;
                 true
             }
             Err(error) => {
                 tracing::warn!(service = self.topology.service, %error, "doing the batch again");
-                self.partitions.values_mut().for_each(|partition| partition.store.abort());
-                self.worker.rewind()?;
-                // A disk that is full stays full for a while.
-                std::thread::sleep(Duration::from_millis(10 << self.aborts.min(8)));
-                self.aborts += 1;
+                self.drop_work();
                 true
             }
         };
@@ -327,7 +284,7 @@ impl<S: Step> Processor<S> {
     }
 
     fn fold(&mut self) {
-        self.partitions.values_mut().for_each(|partition| partition.store.fold());
+        self.held.ready.values_mut().for_each(|partition| partition.store.fold());
     }
 
     /// Calls again while the log is only busy; what is busy for long is an abort.
@@ -345,72 +302,64 @@ impl<S: Step> Processor<S> {
         }
     }
 
-    fn start_over(&mut self) -> Result<(), Failure> {
-        self.worker = self.log.worker(&spec(&self.topology, self.options.slot))?;
-        self.partitions.clear();
-        self.restoring.clear();
+    /// Nothing of what was begun since the last commit counts; it is polled again.
+    fn drop_work(&mut self) {
+        self.held.ready.values_mut().for_each(|partition| partition.store.abort());
+        self.effects.clear();
+        self.repair = self.repair.max(Repair::Rewind);
+        // A disk that is full stays full for a while.
+        std::thread::sleep(Duration::from_millis(10 << self.aborts.min(6)));
+        self.aborts += 1;
+    }
+
+    fn repair(&mut self) -> Result<(), Failure> {
+        match self.repair {
+            Repair::Nothing => {}
+            Repair::Rewind => self.worker.rewind()?,
+            Repair::Replace => {
+                self.held = Held::new();
+                self.worker = self.log.worker(&spec(&self.topology, self.options.slot))?;
+            }
+        }
+        self.repair = Repair::Nothing;
         Ok(())
     }
 
-    fn assign(&mut self, partitions: &[u32], now: Micros) -> Result<(), Failure> {
-        self.tables.assign(&*self.log, &self.topology.tables, partitions)?;
-        self.read_tables()?;
-        for number in partitions {
-            let changelog = self.changelog_of(*number);
-            let snapshots = self.options.snapshots.as_deref();
-            let restore = Restore::begin(&*self.log, snapshots, changelog, now)?;
-            self.restoring.push_back((*number, restore));
-        }
-        if self.restoring.is_empty() {
-            // Nothing is new, perhaps nothing at all: that is said, too.
+    /// Restores on: everything if nothing is ready, else one piece, so that nobody has to wait.
+    fn restore_pieces(&mut self, now: Micros) -> Result<(), Failure> {
+        let ready: Vec<u32> = self.held.ready.keys().copied().collect();
+        for _ in 0..if ready.is_empty() { self.held.restoring() } else { 1 } {
+            self.tables.assign(&*self.log, &self.topology.tables, self.held.coming())?;
+            let origin = Origin {
+                log: &*self.log,
+                worker: &*self.worker,
+                inputs: &self.topology.inputs,
+                changelog: self.topology.changelog,
+                snapshots: self.options.snapshots.as_deref(),
+                now,
+            };
+            let Some(number) = self.held.restore_piece(&origin)? else { continue };
+            self.read_tables()?;
+            self.worker.open(&[number]);
             self.tell_partitions();
-        }
-        self.restore_piece()
-    }
-
-    /// Restores each partition in turn, piece by piece, between the batches of those that are ready.
-    fn restore_piece(&mut self) -> Result<(), Failure> {
-        for _ in 0..if self.partitions.is_empty() { self.restoring.len() } else { 1 } {
-            let Some((number, restore)) = self.restoring.pop_front() else { break };
-            match restore.step(&*self.log)? {
-                Restored::More(restore) => self.restoring.push_back((number, restore)),
-                Restored::Done(partition) => {
-                    self.check_progress(number, &partition)?;
-                    self.partitions.insert(number, partition);
-                    self.worker.open(&[number]);
-                    if self.options.observer.listens() {
-                        let inputs = (self.topology.inputs.as_slice(), number);
-                        let found = positions(&*self.log, &*self.worker, inputs)?;
-                        self.options.observer.tell(Progress::Positions(&found));
-                        self.tell_partitions();
-                    }
-                }
-            }
+            self.tell_position(number);
         }
         Ok(())
     }
 
     fn tell_partitions(&self) {
-        let ours: Vec<u32> = self.partitions.keys().copied().collect();
+        let ours: Vec<u32> = self.held.ready.keys().copied().collect();
         self.options.observer.tell(Progress::Assigned(&ours));
     }
 
-    /// State without progress would take in everything once more.
-    fn check_progress(&self, number: u32, partition: &Partition<S::State>) -> Result<(), Failure> {
-        let Some(changelog) = self.changelog_of(number).filter(|_| !partition.store.is_empty())
-        else {
-            return Ok(());
-        };
-        for input in &self.topology.inputs {
-            if self.worker.committed(&TopicPartition::new(input, number))?.is_some() {
-                return Ok(());
+    fn tell_position(&self, number: u32) {
+        if self.options.observer.listens() {
+            let inputs = (self.topology.inputs.as_slice(), number);
+            match positions(&*self.log, &*self.worker, inputs) {
+                Ok(found) => self.options.observer.tell(Progress::Positions(&found)),
+                Err(error) => tracing::warn!(%error, "cannot tell where a partition begins"),
             }
         }
-        Err(Failure::Offsets(changelog))
-    }
-
-    fn changelog_of(&self, partition: u32) -> Option<TopicPartition> {
-        Some(TopicPartition::new(self.topology.changelog?, partition))
     }
 
     /// Everything that was polled is committed already, so there is nothing to finish.
@@ -418,36 +367,14 @@ impl<S: Step> Processor<S> {
         if !lost {
             self.take_snapshots(now, Duration::ZERO, &|number| partitions.contains(&number));
         }
-        self.partitions.retain(|number, _| !partitions.contains(number));
-        self.restoring.retain(|(number, _)| !partitions.contains(number));
+        self.held.go(partitions);
         self.tell_partitions();
     }
 
-    /// Takes the snapshots that are due. Where the changelog ends is asked first and whether it is
-    /// still ours afterwards: otherwise another worker's records could stand before that end.
     fn take_snapshots(&mut self, now: Micros, every: Duration, which: &dyn Fn(u32) -> bool) {
-        let (Some(directory), Some(topic)) = (&self.options.snapshots, self.topology.changelog)
-        else {
-            return;
-        };
-        let due = |(number, partition): &(&u32, &Partition<S::State>)| {
-            which(**number) && partition.wants_snapshot(now, every)
-        };
-        let ends: Result<Vec<_>, LogError> = (self.partitions.iter().filter(due))
-            .map(|(number, _)| TopicPartition::new(topic, *number))
-            .map(|at| Ok((at.clone(), self.log.span(&at)?.end)))
-            .collect();
-        let ends = ends.map_err(|error| error.to_string()).and_then(|ends| match ends.is_empty() {
-            true => Ok(ends),
-            false => self.worker.confirm().map(|()| ends).map_err(|error| error.to_string()),
-        });
-        match ends {
-            Err(reason) => tracing::warn!(reason, "cannot take snapshots now"),
-            Ok(ends) => ends.into_iter().for_each(|(at, end)| {
-                if let Some(partition) = self.partitions.get_mut(&at.partition) {
-                    partition.write_snapshot(directory, &at, end, now);
-                }
-            }),
+        if let (Some(directory), Some(topic)) = (&self.options.snapshots, self.topology.changelog) {
+            let log = (&*self.log, &mut self.worker);
+            self.held.take_snapshots((directory, topic), log, (now, every), which);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::log::{Log, LogError};
 use crate::record::Record;
 use crate::topology::{Scope, Table};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use tocsin_domain::TopicPartition;
 
 /// How far the tables of one service have been read.
@@ -27,8 +28,10 @@ impl Tables {
             let held = if table.scope == Scope::Global { &all } else { assigned };
             for partition in held {
                 let at = TopicPartition::new(table.topic, *partition);
-                let start = log.span(&at)?.start;
-                self.cursors.entry(at).or_insert(start);
+                if let Entry::Vacant(place) = self.cursors.entry(at) {
+                    let start = log.span(place.key())?.start;
+                    place.insert(start);
+                }
             }
         }
         Ok(())

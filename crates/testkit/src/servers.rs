@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+/// Variables that choose ports for a server that is started by hand.
+const PORTS: &[&str] = &["KAFKA_PORT", "CQL_PORT", "REGISTRY_PORT"];
+
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -148,6 +151,10 @@ fn command(what: &str, directory: &Path, rest: &[&str]) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/servers");
     let mut command = Command::new(script);
     command.arg(what).arg(directory).args(rest);
+    // Each directory has ports of its own.
+    for variable in PORTS {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -52,7 +52,15 @@ impl Step for ProjectStep {
         let (Some(projection), Some(fact)) = (PROJECTIONS.iter().find(reads), record.value) else {
             return Ok(());
         };
-        projection.project(fact, &self.ids, store, &mut effects.writes)
+        let before = effects.writes.len();
+        projection.project(fact, &self.ids, store, &mut effects.writes)?;
+        // No store takes such a row, today or later, so the fact must not be in the way of others.
+        let fault = |write: &Write| Some((write.table.name, write.table.fault(&write.row)?));
+        let Some((table, fault)) = effects.writes[before..].iter().find_map(fault) else {
+            return Ok(());
+        };
+        effects.writes.truncate(before);
+        Err(Poison::new("value", format!("its row of {table} {fault}")))
     }
 }
 

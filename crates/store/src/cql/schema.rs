@@ -3,7 +3,7 @@
 //! One process at a time does this. It never drops what it does not understand unless asked to.
 
 use super::bind::Asked;
-use super::session::{Columns, Session, Trouble};
+use super::session::{Columns, Session, Trouble, patiently};
 use super::statements::{self, row_type};
 use crate::store::StoreError;
 use crate::table::{Order, TableSpec};
@@ -23,6 +23,8 @@ const MIGRATIONS: &[&str] =
 const RUNNER: i32 = 0;
 /// After so many seconds a runner that died is forgotten.
 const RUNNER_SECONDS: u64 = 120;
+/// How long a table that was just made may need until it can be read.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// What is in the keyspace.
 #[derive(Debug, Default)]
@@ -50,11 +52,17 @@ impl Schema<'_> {
             );
             self.session.change(&cql).await.map_err(failed)?;
         }
-        if pending(&self.done().await?)? == MIGRATIONS.len() {
+        // Where another process has just made the table, it may be known before it can be read.
+        let done = async || {
+            let passing = |trouble: Trouble| Trouble { passing: true, ..trouble };
+            self.done().await.map_err(passing)
+        };
+        let done = patiently(SETTLING, done).await.map_err(failed)?;
+        if pending(&done)? == MIGRATIONS.len() {
             return Ok(());
         }
         self.alone(async || {
-            let from = pending(&self.done().await?)?;
+            let from = pending(&self.done().await.map_err(failed)?)?;
             for (at, migration) in MIGRATIONS.iter().enumerate().skip(from) {
                 let cql = migration.replace("{keyspace}", self.keyspace);
                 self.session.change(&cql).await.map_err(failed)?;
@@ -103,10 +111,10 @@ impl Schema<'_> {
     }
 
     /// What was done to the store's own tables: number and checksum.
-    async fn done(&self) -> Result<BTreeMap<i32, String>, StoreError> {
+    async fn done(&self) -> Result<BTreeMap<i32, String>, Trouble> {
         let keyspace = self.keyspace;
         let cql = format!("SELECT version, checksum FROM \"{keyspace}\".\"{MIGRATIONS_DONE}\"");
-        let rows = self.session.rows(&cql, &[]).await.map_err(failed)?;
+        let rows = self.session.rows(&cql, &[]).await?;
         let done = rows.into_iter().filter_map(|row| Some((int(&row, 0)?, text(&row, 1))));
         Ok(done.filter(|(version, _)| *version != RUNNER).collect())
     }
@@ -297,8 +305,22 @@ fn int(row: &Columns, at: usize) -> Option<i32> {
     row.get(at)?.as_ref()?.as_int()
 }
 
-impl From<Trouble> for StoreError {
-    fn from(trouble: Trouble) -> StoreError {
-        trouble.while_doing("read")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_done_once_and_unknown_ones_are_refused() {
+        let own: BTreeMap<i32, String> =
+            (1..).zip(MIGRATIONS.iter().map(|migration| checksum(migration))).collect();
+        assert_eq!(pending(&BTreeMap::new()).unwrap(), 0);
+        assert_eq!(pending(&own).unwrap(), MIGRATIONS.len());
+        let newer = MIGRATIONS.len() as i32 + 1;
+        for (version, found) in [(newer, checksum(MIGRATIONS[0])), (1, "changed".to_owned())] {
+            let mut done = own.clone();
+            done.insert(version, found);
+            let refused = pending(&done).unwrap_err().to_string();
+            assert!(refused.contains(&format!("migration {version}")), "{refused}");
+        }
     }
 }

@@ -51,6 +51,13 @@ impl Trouble {
     }
 }
 
+/// What is not called otherwise was a read.
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> StoreError {
+        trouble.while_doing("read")
+    }
+}
+
 impl From<ExecutionError> for Trouble {
     fn from(error: ExecutionError) -> Trouble {
         let passing = match &error {

@@ -91,7 +91,7 @@ pub(super) fn select(query: &Query<'_>) -> Result<(String, Vec<Value>), StoreErr
     if !order.is_empty() {
         let _ = write!(sql, " ORDER BY {}", order.join(", "));
     }
-    let _ = write!(sql, " LIMIT {}", query.limit);
+    let _ = write!(sql, " LIMIT {}", i64::try_from(query.limit).unwrap_or(i64::MAX));
     Ok((sql, values))
 }
 

@@ -41,15 +41,15 @@ pub(super) fn pages(make: Make<'_>) -> Outcome {
             assert_eq!(found, wanted(&order), "reversed: {reversed}, limit: {limit}");
         }
         // A cursor need not be a row that exists, and may be the first column only.
-        let cursors: [(Vec<Value>, [&[(i64, &str)]; 2]); 4] = [
-            (vec![2.into(), "bb".into()], [&ROWS[3..], &ROWS[..3]]),
-            (vec![2.into()], [&ROWS[4..], &ROWS[..1]]),
-            (vec![99.into(), "x".into()], [&ROWS, &[]]),
-            (vec![(-99).into()], [&[], &ROWS]),
+        let cursors: [(Vec<Value>, [std::ops::Range<usize>; 2]); 4] = [
+            (vec![2.into(), "bb".into()], [3..7, 0..3]),
+            (vec![2.into()], [4..7, 0..1]),
+            (vec![99.into(), "x".into()], [0..7, 0..0]),
+            (vec![(-99).into()], [0..0, 0..7]),
         ];
-        for (after, beyond) in cursors {
+        for (after, [beyond, before]) in cursors {
             let query = Query { reversed, after, ..Query::of(&PRICES, &shop, 99) };
-            let mut rows = beyond[usize::from(reversed)].to_vec();
+            let mut rows = ROWS[if reversed { before } else { beyond }].to_vec();
             if reversed {
                 rows.reverse();
             }
@@ -57,7 +57,9 @@ pub(super) fn pages(make: Make<'_>) -> Outcome {
         }
     }
     assert!(store.select(&Query::of(&PRICES, &shop, 0))?.is_empty());
-    assert!(store.select(&Query::of(&PRICES, &["nobody".into()], 9))?.is_empty());
+    for nobody in ["nobody".to_owned(), String::new(), "x".repeat(70_000)] {
+        assert!(store.select(&Query::of(&PRICES, &[nobody.into()], 9))?.is_empty());
+    }
     Ok(())
 }
 

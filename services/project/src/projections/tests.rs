@@ -229,6 +229,39 @@ fn a_delivery_stands_the_same_in_whatever_order_its_facts_come() {
     assert!(dumps.windows(2).all(|two| two[0] == two[1]));
 }
 
+#[test]
+fn of_two_values_for_one_moment_the_one_that_came_later_stands() {
+    let corrected =
+        |value, arrival| Reading { arrival_time: Micros(arrival), ..reading(value, DAY) };
+    let facts = [framed(&corrected(1.5, DAY + 1)), framed(&corrected(2.5, DAY + 2))];
+    for order in [[0, 1], [1, 0]] {
+        let (_directory, store) = store();
+        for at in order {
+            store.apply(&rows(topics::AQI_READINGS, &[facts[at].clone()]).unwrap()).unwrap();
+        }
+        for table in [&READINGS_LATEST, &SUBJECTS, &READINGS_BY_DAY] {
+            let found = store.dump(table).unwrap();
+            assert_eq!(table.get(&found[0], "value"), &"2.5".into(), "{order:?} {}", table.name);
+        }
+    }
+}
+
+#[test]
+fn a_fact_whose_row_no_store_takes_is_a_dead_letter() {
+    let log = MemoryLog::new();
+    log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+    let nameless = Delivery { message_id: String::new(), ..delivery(DeliveryState::Sent, 1, 2) };
+    append(&log, &[(topics::DELIVERIES, b"d", framed(&nameless))]);
+    let (_directory, store) = store();
+    let store: Arc<dyn Store> = Arc::new(store);
+    // The fact, and the letter that was made of it.
+    assert_eq!(run(&log, &store), 2);
+    let letters = store.dump(&DEAD_LETTERS_BY_DAY).unwrap();
+    let reason = DEAD_LETTERS_BY_DAY.get(&letters[0], "reason").text();
+    assert!(reason.contains("deliveries_by_message_id has an empty text"), "{reason}");
+    assert!(store.dump(&DELIVERIES_LOG).unwrap().is_empty());
+}
+
 fn store() -> (tempfile::TempDir, SqliteStore) {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path()).unwrap();

@@ -1,0 +1,112 @@
+//! The partitions that a processor has: those that are ready, and those whose state is still being
+//! restored, piece by piece between the batches of the others.
+
+use crate::failure::Failure;
+use crate::log::{Log, LogError, Worker};
+use crate::partition::{Partition, Restore};
+use crate::state::State;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::time::Duration;
+use tocsin_domain::{Micros, TopicPartition};
+
+/// Partitions by their number.
+pub(crate) struct Held<S> {
+    pub(crate) ready: BTreeMap<u32, Partition<S>>,
+    restoring: VecDeque<(u32, Option<Restore<S>>)>,
+}
+
+/// What the state of a partition is restored from.
+pub(crate) struct Origin<'a> {
+    pub(crate) log: &'a dyn Log,
+    pub(crate) worker: &'a dyn Worker,
+    pub(crate) inputs: &'a [&'static str],
+    pub(crate) changelog: Option<&'static str>,
+    pub(crate) snapshots: Option<&'a Path>,
+    pub(crate) now: Micros,
+}
+
+impl<S: State> Held<S> {
+    pub(crate) fn new() -> Held<S> {
+        Held { ready: BTreeMap::new(), restoring: VecDeque::new() }
+    }
+
+    /// These are ours now; their state is not there yet.
+    pub(crate) fn come(&mut self, partitions: &[u32]) {
+        self.restoring.extend(partitions.iter().map(|number| (*number, None)));
+    }
+
+    /// These are ours no longer.
+    pub(crate) fn go(&mut self, partitions: &[u32]) {
+        self.ready.retain(|number, _| !partitions.contains(number));
+        self.restoring.retain(|(number, _)| !partitions.contains(number));
+    }
+
+    /// How many offsets of changelogs are still to be read, and one for each partition.
+    pub(crate) fn left(&self) -> u64 {
+        let left = |(_, restore): &(u32, Option<Restore<S>>)| {
+            1 + restore.as_ref().map_or(0, Restore::left)
+        };
+        self.restoring.iter().map(left).sum()
+    }
+
+    /// The partition that is restored next.
+    pub(crate) fn coming(&self) -> &[u32] {
+        self.restoring.front().map_or(&[], |(number, _)| std::slice::from_ref(number))
+    }
+
+    /// How many partitions are not ready.
+    pub(crate) fn restoring(&self) -> usize {
+        self.restoring.len()
+    }
+
+    /// Restores a piece of the partition whose turn it is; gives it once it is ready. After an
+    /// error the same piece is tried again.
+    pub(crate) fn restore_piece(&mut self, origin: &Origin<'_>) -> Result<Option<u32>, Failure> {
+        let Some((number, restore)) = self.restoring.front_mut() else { return Ok(None) };
+        let number = *number;
+        let done = match restore {
+            Some(restore) => restore.step(origin.log)?,
+            None => restore.insert(Restore::begin(origin, number)?).step(origin.log)?,
+        };
+        let Some((number, restore)) = self.restoring.pop_front() else { return Ok(None) };
+        match restore {
+            Some(restore) if done => self.ready.insert(number, restore.finish()?),
+            restore => {
+                self.restoring.push_back((number, restore));
+                return Ok(None);
+            }
+        };
+        Ok(Some(number))
+    }
+
+    /// Takes the snapshots that are due. Where the changelog ends is asked first and whether it is
+    /// still ours afterwards: otherwise another worker's records could stand before that end.
+    pub(crate) fn take_snapshots(
+        &mut self,
+        (directory, changelog): (&Path, &str),
+        (log, worker): (&dyn Log, &mut Box<dyn Worker>),
+        (now, every): (Micros, Duration),
+        which: &dyn Fn(u32) -> bool,
+    ) {
+        let due = |(number, partition): &(&u32, &Partition<S>)| {
+            which(**number) && partition.wants_snapshot(now, every)
+        };
+        let ends: Result<Vec<_>, LogError> = (self.ready.iter().filter(due))
+            .map(|(number, _)| TopicPartition::new(changelog, *number))
+            .map(|at| Ok((at.clone(), log.span(&at)?.end)))
+            .collect();
+        let ends = ends.map_err(|error| error.to_string()).and_then(|ends| match ends.is_empty() {
+            true => Ok(ends),
+            false => worker.confirm().map(|()| ends).map_err(|error| error.to_string()),
+        });
+        match ends {
+            Err(reason) => tracing::warn!(reason, "cannot take snapshots now"),
+            Ok(ends) => ends.into_iter().for_each(|(at, end)| {
+                if let Some(partition) = self.ready.get_mut(&at.partition) {
+                    partition.write_snapshot(directory, &at, end, now);
+                }
+            }),
+        }
+    }
+}
