@@ -24,12 +24,12 @@ pub enum TelemetryError {
 }
 
 /// Sets up logging for the process. `level` is the value of [`LEVEL_VARIABLE`] or of a parameter;
-/// `info` if there is none.
+/// `info` if there is none, without what the database's driver says of each connection.
 ///
 /// # Errors
 /// If the level cannot be read or logging is set up already.
 pub fn init(level: Option<&str>) -> Result<(), TelemetryError> {
-    let targets = targets(level.unwrap_or("info"))?;
+    let targets = targets(level.unwrap_or("info,scylla=warn"))?;
     let base = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
     if std::io::stderr().is_terminal() {

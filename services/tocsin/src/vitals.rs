@@ -181,3 +181,63 @@ impl Vitals {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tocsin_domain::topics::{AQI_READINGS, Topics};
+    use tocsin_stream::log::{Transaction, WorkerSpec};
+    use tocsin_stream::memory::MemoryLog;
+
+    #[test]
+    fn a_part_is_ready_once_it_was_given_its_partitions_and_has_their_state() {
+        let vitals = Vitals::of(&["detect"]);
+        let observer = vitals.observer("detect", None);
+        let state = || vitals.health.report().parts["detect"].clone();
+        vitals.restoring("detect", 0);
+        assert_eq!(state(), State::Starting, "nothing was given yet");
+        for (left, restored) in [(10, 0), (4, 6)] {
+            vitals.restoring("detect", left);
+            assert_eq!(state(), State::Restoring { restored, total: 10 });
+        }
+        observer.tell(Progress::Assigned(&[1, 2]));
+        assert_eq!(state(), State::Restoring { restored: 6, total: 10 }, "not all of it");
+        vitals.restoring("detect", 0);
+        assert_eq!(state(), State::Ready { partitions: Some(2) });
+        observer.tell(Progress::Assigned(&[]));
+        vitals.restoring("detect", 0);
+        assert_eq!(state(), State::Ready { partitions: Some(0) }, "it stands by");
+    }
+
+    #[test]
+    fn lag_is_what_is_not_committed_of_the_partitions_that_are_here() {
+        let log = MemoryLog::new();
+        log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let mut work = Transaction::default();
+        let topic = work.register(AQI_READINGS, 8);
+        for partition in [0, 0, 0, 1] {
+            work.to_partition(topic, partition).push(b"k", None);
+        }
+        let spec = WorkerSpec { id: "w".into(), ..WorkerSpec::default() };
+        log.worker(&spec).unwrap().commit(&mut work).unwrap();
+        let vitals = Vitals::of(&["detect"]);
+        let observer = vitals.observer("detect", None);
+        let at = |partition| TopicPartition::new(AQI_READINGS, partition);
+        observer.tell(Progress::Positions(&BTreeMap::from([(at(0), 0), (at(1), 0)])));
+        observer.tell(Progress::Assigned(&[0, 1]));
+        observer.tell(Progress::Positions(&BTreeMap::from([(at(0), 1)])));
+        vitals.look(&*log).unwrap();
+        let line = |partition: u32, lag: u32| {
+            format!(
+                "tocsin_consumer_lag{{service=\"detect\",topic=\"aqi.readings\",partition=\"{partition}\"}} {lag}\n"
+            )
+        };
+        let text = vitals.metrics.encode();
+        assert!(text.contains(&line(0, 2)) && text.contains(&line(1, 1)), "{text}");
+        assert_eq!(vitals.entered("detect")[&at(0)], 0, "where it came in, not where it is");
+        observer.tell(Progress::Assigned(&[1]));
+        vitals.look(&*log).unwrap();
+        let text = vitals.metrics.encode();
+        assert!(!text.contains("partition=\"0\"") && text.contains(&line(1, 1)), "{text}");
+    }
+}
