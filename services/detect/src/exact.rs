@@ -93,11 +93,14 @@ impl fmt::Display for Ratio {
             (whole, part) = (whole + 1, 0);
         }
         let sign = if self.num < 0 && (whole, part) != (0, 0) { "-" } else { "" };
-        let digits = format!("{part:06}");
-        match digits.trim_end_matches('0') {
-            "" => write!(f, "{sign}{whole}"),
-            digits => write!(f, "{sign}{whole}.{digits}"),
+        if part == 0 {
+            return write!(f, "{sign}{whole}");
         }
+        let (mut part, mut digits) = (part as u32, 6);
+        while part % 10 == 0 {
+            (part, digits) = (part / 10, digits - 1);
+        }
+        write!(f, "{sign}{whole}.{part:0digits$}")
     }
 }
 

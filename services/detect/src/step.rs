@@ -168,6 +168,9 @@ impl Scene<'_> {
         let mut refused = None;
         for slot in &mut subject.slots {
             let Some(rule) = self.conditions.rule(slot.rule) else { continue };
+            if rule.detector.passes_by(event, slot.memory.bytes()) {
+                continue;
+            }
             let seen = Seen { event, offset: record.offset };
             let done = slot
                 .memory
