@@ -64,12 +64,10 @@ fn whole<'a, T>(
     name: &str,
     take: impl FnOnce(&mut Reader<'a>) -> Result<T, WireError>,
 ) -> Result<T, WireError> {
-    let read = || {
-        let mut r = Reader::new(body, max)?;
-        let fact = take(&mut r)?;
-        r.finish().map(|()| fact)
-    };
-    read().map_err(|error| error.reading(name))
+    let mut r = Reader::new(body, max).map_err(|error| error.reading(name))?;
+    let fact = take(&mut r).map_err(|error| error.reading(name))?;
+    r.finish().map_err(|error| error.reading(name))?;
+    Ok(fact)
 }
 
 /// Appends the fact in Avro single-object encoding: `C3 01`, fingerprint, body.

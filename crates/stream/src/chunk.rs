@@ -229,11 +229,21 @@ pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
 /// Takes LEB128 off the front; `None` if it is cut off or longer than ten bytes.
 #[inline]
 pub fn read_number(bytes: &mut &[u8]) -> Option<u64> {
-    // Most numbers are one byte.
-    if let [byte @ ..0x80, rest @ ..] = *bytes {
-        *bytes = rest;
-        return Some((*byte).into());
+    // Most numbers are one byte or two.
+    match *bytes {
+        [byte @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some((*byte).into())
+        }
+        [low, high @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u64::from(low & 0x7f) | u64::from(*high) << 7)
+        }
+        _ => read_longer(bytes),
     }
+}
+
+fn read_longer(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let byte = *bytes.split_off_first()?;

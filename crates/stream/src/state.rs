@@ -1,9 +1,11 @@
-//! Keyed state of one partition: a map in memory, an overlay for the open transaction, and what
-//! goes to the changelog. State is folded in only after the commit.
+//! Keyed state of one partition: a map in memory, what the open transaction changed in it, and what
+//! goes to the changelog. What stood before a change is kept until the commit, and an abort puts it
+//! back.
 
 use crate::chunk::ChunkBuilder;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use tocsin_domain::Micros;
@@ -48,27 +50,51 @@ pub enum Clock {
 }
 
 /// The state of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Store<S> {
     /// The slots by their keys, which stand in them once.
     index: HashTable<u32>,
     hasher: RandomState,
     slots: Vec<Slot<S>>,
     free: Vec<u32>,
-    dirty: Vec<u32>,
+    /// The first `open` are the open transaction's; the others only lend their memory.
+    changes: Vec<Change<S>>,
+    open: usize,
     wakes: BTreeSet<(Clock, Micros, u32)>,
     now: Micros,
 }
 
 #[derive(Debug)]
 struct Slot<S> {
-    key: Box<[u8]>,
-    committed: Option<S>,
-    /// Kept after a fold, so that the next change reuses its memory.
-    pending: Option<S>,
+    key: Key,
+    /// As the open transaction sees it; `None` in a free slot.
+    state: Option<S>,
+    /// Whether the open transaction changed it.
     dirty: bool,
     /// When it was last changed here, by the wall clock; a restore counts as a change.
     touched: Micros,
+}
+
+/// Most keys stand in their slot, where no pointer has to be followed.
+type Key = SmallVec<[u8; 32]>;
+
+/// A change of the open transaction.
+#[derive(Debug)]
+struct Change<S> {
+    /// The slot.
+    at: u32,
+    /// Whether there was a state before.
+    committed: bool,
+    /// That state, if there was one.
+    before: S,
+}
+
+impl<S> Default for Store<S> {
+    fn default() -> Self {
+        let (index, hasher, now) = (HashTable::new(), RandomState::default(), Micros::default());
+        let (slots, free, changes, wakes) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        Store { index, hasher, slots, free, changes, open: 0, wakes, now }
+    }
 }
 
 impl<S: State> Store<S> {
@@ -79,8 +105,7 @@ impl<S: State> Store<S> {
 
     /// The state of a key as the open transaction sees it.
     pub fn get(&self, key: &[u8]) -> Option<&S> {
-        let slot = &self.slots[self.find(key)? as usize];
-        if slot.dirty { slot.pending.as_ref() } else { slot.committed.as_ref() }
+        self.slots[self.find(key)? as usize].state.as_ref()
     }
 
     /// The state of a key, to be changed in the open transaction; a new key begins with the
@@ -90,17 +115,25 @@ impl<S: State> Store<S> {
             Some(at) => at,
             None => self.insert(key),
         };
-        let slot = &mut self.slots[at as usize];
-        if !slot.dirty {
-            slot.dirty = true;
-            slot.touched = self.now;
-            self.dirty.push(at);
-            match (&mut slot.pending, &slot.committed) {
-                (Some(pending), Some(committed)) => pending.clone_from(committed),
-                (pending, committed) => *pending = Some(committed.clone().unwrap_or_default()),
-            }
+        if !self.slots[at as usize].dirty {
+            self.begin(at);
         }
-        slot.pending.get_or_insert_default()
+        self.slots[at as usize].state.get_or_insert_default()
+    }
+
+    /// Keeps what stands in the slot until the transaction ends.
+    fn begin(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        (slot.dirty, slot.touched) = (true, self.now);
+        if self.open == self.changes.len() {
+            self.changes.push(Change { at, committed: false, before: S::default() });
+        }
+        let change = &mut self.changes[self.open];
+        (change.at, change.committed) = (at, slot.state.is_some());
+        if let Some(state) = &slot.state {
+            change.before.clone_from(state);
+        }
+        self.open += 1;
     }
 
     fn find(&self, key: &[u8]) -> Option<u32> {
@@ -109,13 +142,9 @@ impl<S: State> Store<S> {
     }
 
     fn insert(&mut self, key: &[u8]) -> u32 {
-        let slot = Slot {
-            key: key.into(),
-            committed: None,
-            pending: None,
-            dirty: false,
-            touched: self.now,
-        };
+        let key = Key::from_slice(key);
+        let hash = self.hasher.hash_one(&*key);
+        let slot = Slot { key, state: None, dirty: false, touched: self.now };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -126,20 +155,20 @@ impl<S: State> Store<S> {
                 self.slots.len() as u32 - 1
             }
         };
-        let hash = |key: &[u8]| self.hasher.hash_one(key);
-        self.index.insert_unique(hash(key), at, |at| hash(&self.slots[*at as usize].key));
+        let rehash = |at: &u32| self.hasher.hash_one(&*self.slots[*at as usize].key);
+        self.index.insert_unique(hash, at, rehash);
         at
     }
 
     /// Appends what the open transaction changed: each key once, with its last state.
     pub fn write_changes(&self, out: &mut ChunkBuilder) {
-        for at in &self.dirty {
-            let slot = &self.slots[*at as usize];
-            match &slot.pending {
+        for change in &self.changes[..self.open] {
+            let slot = &self.slots[change.at as usize];
+            match &slot.state {
                 Some(state) if !state.is_empty() => {
                     out.push_with(&slot.key, |bytes| state.encode(bytes));
                 }
-                _ if slot.committed.is_some() => out.push(&slot.key, None),
+                _ if change.committed => out.push(&slot.key, None),
                 _ => {}
             }
         }
@@ -147,33 +176,37 @@ impl<S: State> Store<S> {
 
     /// Whether the open transaction changed anything.
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        self.open > 0
     }
 
-    /// The transaction was committed: its changes are the state now.
+    /// The transaction was committed: its changes stay.
     pub fn fold(&mut self) {
-        for at in std::mem::take(&mut self.dirty) {
-            let slot = &mut self.slots[at as usize];
+        for i in 0..std::mem::take(&mut self.open) {
+            let Change { at, committed, before } = &self.changes[i];
+            let (at, slot) = (*at, &mut self.slots[*at as usize]);
             slot.dirty = false;
-            let before = slot.committed.as_ref().map(State::wake).unwrap_or_default();
-            std::mem::swap(&mut slot.committed, &mut slot.pending);
-            if slot.committed.as_ref().is_none_or(State::is_empty) {
-                set_wake(&mut self.wakes, at, before, Wake::default());
-                self.remove(at);
-            } else {
-                let after = slot.committed.as_ref().map(State::wake).unwrap_or_default();
-                set_wake(&mut self.wakes, at, before, after);
+            let before = if *committed { before.wake() } else { Wake::default() };
+            match &slot.state {
+                Some(state) if !state.is_empty() => {
+                    set_wake(&mut self.wakes, at, before, state.wake());
+                }
+                _ => {
+                    set_wake(&mut self.wakes, at, before, Wake::default());
+                    self.remove(at);
+                }
             }
         }
     }
 
     /// The transaction was dropped: its changes never were.
     pub fn abort(&mut self) {
-        for at in std::mem::take(&mut self.dirty) {
-            let slot = &mut self.slots[at as usize];
+        for i in 0..std::mem::take(&mut self.open) {
+            let Change { at, committed, before } = &mut self.changes[i];
+            let (at, slot) = (*at, &mut self.slots[*at as usize]);
             slot.dirty = false;
-            if slot.committed.is_none() {
-                self.remove(at);
+            match &mut slot.state {
+                Some(state) if *committed => std::mem::swap(state, before),
+                _ => self.remove(at),
             }
         }
     }
@@ -183,7 +216,7 @@ impl<S: State> Store<S> {
         if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&*slot.key), |it| *it == at) {
             entry.remove();
         }
-        (slot.key, slot.committed, slot.pending) = (Box::default(), None, None);
+        (slot.key, slot.state) = (Key::new(), None);
         self.free.push(at);
     }
 
@@ -200,11 +233,11 @@ impl<S: State> Store<S> {
             (None, None) => return true,
         };
         let slot = &mut self.slots[at as usize];
-        let before = slot.committed.as_ref().map(State::wake).unwrap_or_default();
+        let before = slot.state.as_ref().map(State::wake).unwrap_or_default();
         let after = state.as_ref().map(State::wake).unwrap_or_default();
         set_wake(&mut self.wakes, at, before, after);
-        slot.committed = state;
-        if slot.committed.is_none() {
+        slot.state = state;
+        if slot.state.is_none() {
             self.remove(at);
         }
         true
@@ -212,7 +245,10 @@ impl<S: State> Store<S> {
 
     /// Every key and its committed state, in no order.
     pub fn committed(&self) -> impl Iterator<Item = (&[u8], &S)> {
-        self.slots.iter().filter_map(|slot| Some((&*slot.key, slot.committed.as_ref()?)))
+        let calm = self.slots.iter().filter(|slot| !slot.dirty);
+        let calm = calm.filter_map(|slot| Some((&*slot.key, slot.state.as_ref()?)));
+        let changed = self.changes[..self.open].iter().filter(|change| change.committed);
+        calm.chain(changed.map(|change| (&*self.slots[change.at as usize].key, &change.before)))
     }
 
     /// How state is compared between two runs: the same committed state has the same number.
@@ -259,7 +295,7 @@ impl<S: State> Store<S> {
             .range((clock, Micros::MIN, 0)..=(clock, until, u32::MAX))
             .map(|(_, at, slot)| (*at, &self.slots[*slot as usize]))
             .filter(|(_, slot)| slot.touched <= quiet_since)
-            .map(|(at, slot)| (at, slot.key.clone()))
+            .map(|(at, slot)| (at, slot.key.as_slice().into()))
             .collect()
     }
 }

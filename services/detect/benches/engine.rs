@@ -1,62 +1,83 @@
 //! What an event costs in the engine alone: decode, order, evaluate, keep, encode the change. No log
 //! stands behind it. Prints one line of JSON; run with `cargo bench -p tocsin-detect`.
+//!
+//! Measured twice over the same events: in eight partitions, a turn with the records of one
+//! partition, as a poll gives them; and all in one partition, where far more subjects take turns.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 use tocsin_detect::{DetectStep, section, topology};
 use tocsin_domain::alert::{Alert, AlertState};
 use tocsin_domain::event::{Reading, reading_key};
+use tocsin_domain::partition::partition_of;
 use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_domain::{Id, Micros, topics};
 use tocsin_stream::chunk::{Chunk, ChunkBuilder};
 use tocsin_stream::state::Store;
 use tocsin_stream::{Effects, Step};
 
-/// How many events there are, unless `TOCSIN_BENCH_EVENTS` says it: fewer for a profiler.
+/// How many events there are, unless `TOCSIN_BENCH_EVENTS` says it: fewer for a profiler, which sees
+/// the eight partitions only.
 const EVENTS: usize = 2_000_000;
 const SUBJECTS: usize = 10_000;
-const TRANSACTION: usize = 10_000;
+/// About how many records a turn has.
+const TURN: usize = 10_000;
+/// As topics.yaml has them.
+const PARTITIONS: u32 = 8;
 /// What the same walk raises in every program that was measured beside this one.
 const ALERTS: usize = 30_947;
+
+/// Records of one partition that are committed together.
+struct Turn {
+    partition: u32,
+    chunks: Vec<Chunk>,
+}
 
 fn main() {
     let said = std::env::var("TOCSIN_BENCH_EVENTS").ok().and_then(|text| text.parse().ok());
     let events = said.unwrap_or(EVENTS);
-    let input = input(events);
-    let mut step = DetectStep::new([]);
-    condition(&mut step);
-    let (started, cpu) = (Instant::now(), cpu_seconds());
-    let (published, aside) = work(&input, &mut step);
-    let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    let raised = raised(&published);
-    assert_eq!(aside, 0);
-    if events == EVENTS {
-        assert_eq!(raised, ALERTS);
+    let (spread, raised) = measured(&input(events, PARTITIONS));
+    let each = |cpu: f64| format!("{:.3}", cpu * 1e6 / events as f64);
+    let mut single = "null".to_owned();
+    if said.is_none() {
+        let (cpu, same) = measured(&input(events, 1));
+        assert_eq!((raised, same), (ALERTS, ALERTS));
+        single = each(cpu);
     }
     println!(
         "{{\"bench\":\"detect-engine\",\"events\":{events},\"subjects\":{SUBJECTS},\
-         \"transaction\":{TRANSACTION},\"events_per_second\":{:.0},\"cpu_us_per_event\":{:.3},\
-         \"alerts\":{raised}}}",
-        events as f64 / seconds,
-        cpu * 1e6 / events as f64,
+         \"turn\":{TURN},\"engine_cpu_us_per_event\":{},\
+         \"single_partition_cpu_us_per_event\":{single},\"alerts\":{raised}}}",
+        each(spread),
     );
 }
 
-/// What is measured, and what a profiler looks at. The alerts, and how many events were set aside.
+/// CPU seconds, and how many alerts were raised.
+fn measured(input: &[Turn]) -> (f64, usize) {
+    let mut step = DetectStep::new([]);
+    condition(&mut step);
+    let began = cpu_seconds();
+    let (published, aside) = work(input, &mut step);
+    let cpu = cpu_seconds() - began;
+    assert_eq!(aside, 0);
+    (cpu, raised(&published))
+}
+
+/// What is measured, and what a profiler looks at: the alerts, and how many events were set aside.
 #[inline(never)]
-fn work(input: &[Vec<Chunk>], step: &mut DetectStep) -> (Vec<Chunk>, usize) {
+fn work(input: &[Turn], step: &mut DetectStep) -> (Vec<Chunk>, usize) {
     let topic: Arc<str> = topics::AQI_READINGS.into();
-    let mut store = Store::default();
+    let mut stores: Vec<_> = (0..PARTITIONS).map(|_| Store::default()).collect();
     let topology = topology();
     let outputs: Vec<(&str, u32)> = topology.outputs.iter().map(|name| (*name, 1)).collect();
     let mut effects = Effects::new(topology.service, &outputs, 1, 1);
     let mut changes = ChunkBuilder::default();
     let (mut published, mut records) = (Vec::new(), 0);
-    for transaction in input {
-        for record in transaction.iter().flat_map(|chunk| chunk.records(&topic, 0)) {
-            step.on_record(&record, record.time, &mut store, &mut effects).unwrap();
+    for Turn { partition, chunks } in input {
+        let store = &mut stores[*partition as usize];
+        for record in chunks.iter().flat_map(|chunk| chunk.records(&topic, *partition)) {
+            step.on_record(&record, record.time, store, &mut effects).unwrap();
         }
         store.write_changes(&mut changes);
         black_box(changes.bytes());
@@ -64,7 +85,7 @@ fn work(input: &[Vec<Chunk>], step: &mut DetectStep) -> (Vec<Chunk>, usize) {
         store.fold();
         let outputs = effects.transaction().outputs();
         let alerts = outputs.iter().filter(|output| &*output.topic == topics::ALERTS);
-        published.extend(alerts.flat_map(|output| &output.partitions).flat_map(chunks));
+        published.extend(alerts.flat_map(|output| &output.partitions).flat_map(parts));
         records += effects.transaction().records();
         effects.clear();
     }
@@ -96,7 +117,7 @@ fn alerts_in(published: &[Chunk]) -> usize {
     published.iter().map(|chunk| chunk.count as usize).sum()
 }
 
-fn chunks(builder: &ChunkBuilder) -> Vec<Chunk> {
+fn parts(builder: &ChunkBuilder) -> Vec<Chunk> {
     let chunk = |part: tocsin_stream::chunk::Part<'_>| Chunk {
         base: part.base,
         time: Micros(0),
@@ -106,24 +127,27 @@ fn chunks(builder: &ChunkBuilder) -> Vec<Chunk> {
     builder.parts().map(chunk).collect()
 }
 
-/// The input, encoded beforehand: the chunks of each transaction.
-fn input(events: usize) -> Vec<Vec<Chunk>> {
+/// The input, encoded beforehand.
+fn input(events: usize, partitions: u32) -> Vec<Turn> {
     let mut walk = Walk { seed: 42, values: vec![100.0; SUBJECTS] };
-    let (mut builder, mut key, mut at) = (ChunkBuilder::default(), Vec::new(), 0);
-    (0..events / TRANSACTION)
-        .map(|_| {
-            builder.clear();
-            for _ in 0..TRANSACTION {
-                let (subject, value) = walk.next();
-                let subject = format!("station-{subject:05}");
-                at += 1_000_000;
-                reading_key(&mut key, "default", &subject, "pm25");
-                let reading = reading(&subject, value, Micros(1_700_000_000_000_000 + at));
-                builder.push_with(&key, |out| wire::write(&reading, out));
+    let mut builders = vec![ChunkBuilder::default(); partitions as usize];
+    let (mut turns, mut key) = (Vec::new(), Vec::new());
+    for at in 1..=events {
+        let (subject, value) = walk.next();
+        let subject = format!("station-{subject:05}");
+        let time = Micros(1_700_000_000_000_000 + at as i64 * 1_000_000);
+        reading_key(&mut key, "default", &subject, "pm25");
+        let reading = reading(&subject, value, time);
+        let builder = &mut builders[partition_of(&key, partitions) as usize];
+        builder.push_with(&key, |out| wire::write(&reading, out));
+        if at % (TURN * builders.len()) == 0 || at == events {
+            for (partition, builder) in (0..).zip(&mut builders) {
+                turns.push(Turn { partition, chunks: parts(builder) });
+                builder.clear();
             }
-            chunks(&builder)
-        })
-        .collect()
+        }
+    }
+    turns
 }
 
 fn reading(subject: &str, value: f64, at: Micros) -> Reading<'_> {

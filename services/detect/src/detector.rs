@@ -91,6 +91,12 @@ pub trait Detector: Send + Sync {
         ""
     }
 
+    /// Whether the event finds nothing and leaves the memory as it is, where that is seen at a
+    /// glance: then it is not observed.
+    fn passes_by(&self, _event: &Event<'_>, _memory: &[u8]) -> bool {
+        false
+    }
+
     /// Takes in one event; events come in the order of their event time, once each. An error says
     /// why the event's value cannot be used; the memory is then as it was.
     fn observe(

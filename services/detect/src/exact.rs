@@ -21,11 +21,15 @@ pub struct Ratio {
 impl Ratio {
     /// The decimal that `value` prints as, to six digits after the point.
     pub fn printed(value: f64) -> Ratio {
-        let millionths = (value * 1e6).round();
-        // Nearly every value fits, and is then converted by one instruction.
+        let millionths = value * 1e6;
+        // Nearly every value fits, and is then cut and rounded in a few instructions.
         let num = match millionths.abs() < 9e18 {
-            true => i128::from(millionths as i64),
-            false => millionths as i128,
+            true => {
+                let whole = millionths as i64;
+                let rest = millionths - whole as f64;
+                i128::from(whole + i64::from(rest >= 0.5) - i64::from(rest <= -0.5))
+            }
+            false => millionths.round() as i128,
         };
         Ratio { num, den: MILLION }
     }
@@ -89,11 +93,14 @@ impl fmt::Display for Ratio {
             (whole, part) = (whole + 1, 0);
         }
         let sign = if self.num < 0 && (whole, part) != (0, 0) { "-" } else { "" };
-        let digits = format!("{part:06}");
-        match digits.trim_end_matches('0') {
-            "" => write!(f, "{sign}{whole}"),
-            digits => write!(f, "{sign}{whole}.{digits}"),
+        if part == 0 {
+            return write!(f, "{sign}{whole}");
         }
+        let (mut part, mut digits) = (part as u32, 6);
+        while part % 10 == 0 {
+            (part, digits) = (part / 10, digits - 1);
+        }
+        write!(f, "{sign}{whole}.{part:0digits$}")
     }
 }
 

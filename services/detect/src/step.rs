@@ -168,6 +168,9 @@ impl Scene<'_> {
         let mut refused = None;
         for slot in &mut subject.slots {
             let Some(rule) = self.conditions.rule(slot.rule) else { continue };
+            if rule.detector.passes_by(event, slot.memory.bytes()) {
+                continue;
+            }
             let seen = Seen { event, offset: record.offset };
             let done = slot
                 .memory
@@ -309,14 +312,15 @@ fn decode(input: Input, body: &[u8]) -> Result<Event<'_>, Poison> {
 /// An event under another key would be on another partition than the rest of its subject, and out
 /// of their order. A slash in its tenant would make it another tenant's event.
 fn check_key(key: &[u8], event: &Event<'_>) -> Result<(), Poison> {
-    let [tenant, subject, measure] = event.names().map(Text::as_bytes);
+    let names = event.names();
+    let [tenant, subject, measure] = names.map(Text::as_bytes);
     let rest = key.strip_prefix(tenant).and_then(|rest| rest.strip_prefix(b"/"));
     let rest = rest.and_then(|rest| rest.strip_prefix(subject));
     let fits = match event {
         Event::Reading(_) => rest.and_then(|rest| rest.strip_prefix(b"/")) == Some(measure),
         Event::Listing(_) | Event::OrderRow(_) => rest == Some(&[]),
     };
-    match fits && !tenant.contains(&b'/') && !measure.contains(&b'/') {
+    match fits && !names[0].has(b'/') && !names[2].has(b'/') {
         true => Ok(()),
         false => Err(wrong_key(key, event)),
     }

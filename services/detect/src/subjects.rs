@@ -4,6 +4,7 @@
 
 use crate::conditions::{Conditions, Rule};
 use crate::detector::Input;
+use smallvec::SmallVec;
 use std::time::Duration;
 use tocsin_domain::{Id, Micros};
 use tocsin_stream::chunk::{read_number, write_number};
@@ -18,7 +19,7 @@ pub struct Subject {
     /// The partition that its events stand in.
     pub partition: u32,
     /// What each condition about it remembers, in the order of the conditions' ids.
-    pub slots: Vec<Slot>,
+    pub slots: SmallVec<[Slot; 1]>,
     /// Of the conditions when the slots were matched with them; 0 after a restore. Not kept.
     generation: u64,
 }
@@ -41,22 +42,14 @@ pub struct Slot {
 /// Bytes that stand in their place while they are few: most detectors remember little, and a
 /// million subjects with a pointer each to follow would be slow.
 #[derive(Debug, Default)]
-pub struct Memory {
-    few: [u8; FEW],
-    length: u8,
-    /// Used if there are more than fit into `few`.
-    many: Vec<u8>,
-}
+pub struct Memory(SmallVec<[u8; FEW]>);
 
-const FEW: usize = 23;
+const FEW: usize = 24;
 
 impl Memory {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        match self.many.is_empty() {
-            true => &self.few[..usize::from(self.length)],
-            false => &self.many,
-        }
+        &self.0
     }
 
     /// Lets `change` work on the bytes; `scratch` is any buffer.
@@ -65,32 +58,22 @@ impl Memory {
         scratch: &mut Vec<u8>,
         change: impl FnOnce(&mut Vec<u8>) -> T,
     ) -> T {
-        if self.many.is_empty() {
-            // The whole array and a cut: a copy of a known size is cheaper than one of a few bytes.
-            scratch.clear();
-            scratch.extend_from_slice(&self.few);
-            scratch.truncate(usize::from(self.length));
-            let done = change(scratch);
-            self.set(scratch);
+        if self.0.spilled() {
+            let mut many = std::mem::take(&mut self.0).into_vec();
+            let done = change(&mut many);
+            self.0 = SmallVec::from_vec(many);
             return done;
         }
-        let done = change(&mut self.many);
-        if self.many.len() <= FEW {
-            let many = std::mem::take(&mut self.many);
-            self.set(&many);
-        }
+        scratch.clear();
+        scratch.extend_from_slice(&self.0);
+        let done = change(scratch);
+        self.set(scratch);
         done
     }
 
     fn set(&mut self, bytes: &[u8]) {
-        self.many.clear();
-        match self.few.get_mut(..bytes.len()) {
-            Some(few) => {
-                few.copy_from_slice(bytes);
-                self.length = bytes.len() as u8;
-            }
-            None => self.many.extend_from_slice(bytes),
-        }
+        self.0.clear();
+        self.0.extend_from_slice(bytes);
     }
 }
 
@@ -207,7 +190,7 @@ impl State for Subject {
         }
         let timeline = Timeline::decode(rest)?;
         let partition = u32::try_from(read_number(rest)?).ok()?;
-        let slots = (0..read_number(rest)?).map(|_| slot(rest)).collect::<Option<Vec<_>>>()?;
+        let slots = (0..read_number(rest)?).map(|_| slot(rest)).collect::<Option<_>>()?;
         rest.is_empty().then_some(Subject { timeline, partition, slots, generation: 0 })
     }
 
@@ -236,7 +219,7 @@ mod tests {
     #[test]
     fn memory_grows_and_shrinks_over_the_border() {
         let (mut memory, mut scratch) = (Memory::default(), b"rubbish".to_vec());
-        for length in [0, 3, 23, 24, 100, 23, 24, 0, 1] {
+        for length in [0, 3, 24, 25, 100, 24, 25, 0, 1] {
             memory.change(&mut scratch, |bytes| bytes.resize(length, length as u8));
             assert_eq!(
                 (memory.bytes().len(), memory.bytes().last()),
@@ -260,7 +243,7 @@ mod tests {
         };
         let mut subject = Subject { partition: 5, ..Subject::default() };
         subject.timeline.arrive((Micros(9), Id::default()), Duration::ZERO, 1, b"");
-        subject.slots = vec![slot(b"", Micros::MAX), slot(&[7; 99], Micros(77))];
+        subject.slots.extend([slot(b"", Micros::MAX), slot(&[7; 99], Micros(77))]);
         let mut bytes = Vec::new();
         subject.encode(&mut bytes);
         let read = Subject::decode(&bytes).unwrap();
@@ -293,7 +276,7 @@ mod tests {
                 let (condition, version) = (condition.id, version(&condition.version));
                 Slot { condition, version, due: Micros(7), memory, rule: 0 }
             };
-            let slots = vec![slot(&one, memory), slot(&other, &[2, 0])];
+            let slots = [slot(&one, memory), slot(&other, &[2, 0])].into_iter().collect();
             let mut subject = Subject { slots, ..Subject::default() };
             subject.meet(&conditions, || (Input::Readings, "default", "Lahore", "pm25"));
             let of = |id| subject.slots.iter().find(|slot| slot.condition == id).unwrap();
@@ -308,7 +291,7 @@ mod tests {
         let (condition, memory) = (Id::of("condition", &[b"gone"]), Memory::default());
         let slot = Slot { condition, version: [0; 8], due: Micros(7), memory, rule: 0 };
         let mut bytes = Vec::new();
-        Subject { slots: vec![slot], ..Subject::default() }.encode(&mut bytes);
+        Subject { slots: SmallVec::from_buf([slot]), ..Subject::default() }.encode(&mut bytes);
         let mut restored = Subject::decode(&bytes).unwrap();
         assert_eq!(restored.wake().event, Some(Micros(7)));
         let about = || (Input::Readings, "default", "Lahore", "pm25");

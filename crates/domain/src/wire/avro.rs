@@ -67,18 +67,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn longer(&mut self) -> Result<i64, WireError> {
-        // Times take eight bytes: all of them at once, neighbours joined three times.
-        if let Some((word, rest)) = self.rest.split_first_chunk() {
-            let word = u64::from_le_bytes(*word);
-            if word & 0x8080_8080_8080_8080 == 0x0080_8080_8080_8080 {
-                self.rest = rest;
-                let pairs = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
-                let fours = (pairs & 0x3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
-                let value = (fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4;
-                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
-            }
+    /// A `long` of eight bytes: all of them at once, neighbours joined three times.
+    #[inline(always)]
+    fn eight(&mut self) -> Option<i64> {
+        let (word, rest) = self.rest.split_first_chunk()?;
+        let word = u64::from_le_bytes(*word);
+        if word & 0x8080_8080_8080_8080 != 0x0080_8080_8080_8080 {
+            return None;
         }
+        self.rest = rest;
+        let pairs = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+        let fours = (pairs & 0x3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        let value = (fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4;
+        Some((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    fn longer(&mut self) -> Result<i64, WireError> {
         let mut value = 0u64;
         for (i, byte) in self.rest.iter().take(10).enumerate() {
             if i == 9 && *byte > 1 {
@@ -142,6 +146,18 @@ impl<'a> Reader<'a> {
     /// `bytes`, borrowed.
     #[inline(always)]
     pub fn bytes(&mut self) -> Result<&'a [u8], WireError> {
+        // Most are shorter than 64, and their length is one even byte.
+        if let [length @ ..0x80, ref rest @ ..] = *self.rest
+            && length % 2 == 0
+            && let Some((taken, rest)) = rest.split_at_checked(usize::from(length / 2))
+        {
+            self.rest = rest;
+            return Ok(taken);
+        }
+        self.longer_bytes()
+    }
+
+    fn longer_bytes(&mut self) -> Result<&'a [u8], WireError> {
         match usize::try_from(self.long()?) {
             Ok(len) => self.take(len, "the text or the bytes"),
             Err(_) => {
@@ -183,9 +199,13 @@ impl<'a> Reader<'a> {
         self.fixed().map(Id::from_bytes)
     }
 
-    /// A `timestamp-micros`.
+    /// A `timestamp-micros`: of our days they take eight bytes.
+    #[inline(always)]
     pub fn micros(&mut self) -> Result<Micros, WireError> {
-        self.long().map(Micros)
+        match self.eight() {
+            Some(time) => Ok(Micros(time)),
+            None => self.long().map(Micros),
+        }
     }
 
     /// The number of an enum's symbol or a union's branch, below `count`.
@@ -286,6 +306,18 @@ impl<'a> Text<'a> {
         self.0
     }
 
+    /// Whether the byte stands in it; for bytes other than 0.
+    #[inline(always)]
+    pub fn has(self, byte: u8) -> bool {
+        let ones = TOP_BITS >> 7;
+        // A byte that is the same becomes 0, and only then taking 1 from it borrows its top bit.
+        let same = |word: u64| {
+            let other = word ^ (ones * u64::from(byte));
+            other.wrapping_sub(ones) & !other
+        };
+        joined(self.0, same) & TOP_BITS != 0
+    }
+
     /// As text.
     pub fn as_str(self) -> &'a str {
         std::str::from_utf8(self.0).unwrap_or_default()
@@ -304,20 +336,26 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
-/// Most texts are short, so words that overlap beat a loop over bytes.
 #[inline(always)]
 fn is_ascii(bytes: &[u8]) -> bool {
-    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
-    let bits = match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
+    joined(bytes, |word| word) & TOP_BITS == 0
+}
+
+const TOP_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The bits of every word of the bytes together. Most texts are short, so words that overlap beat a
+/// loop over bytes; shorter words are filled up with zeros.
+#[inline(always)]
+fn joined(bytes: &[u8], of: impl Fn(u64) -> u64) -> u64 {
+    let word = |bytes: &[u8; 8]| of(u64::from_ne_bytes(*bytes));
+    let half = |bytes: &[u8; 4]| of(u32::from_ne_bytes(*bytes).into());
+    match (bytes.last_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
         (Some(last), ..) => {
             bytes.as_chunks().0.iter().fold(word(last), |bits, chunk| bits | word(chunk))
         }
-        (None, Some(first), Some(last)) => {
-            u64::from(u32::from_ne_bytes(*first) | u32::from_ne_bytes(*last))
-        }
-        _ => bytes.iter().fold(0, |bits, byte| bits | u64::from(*byte)),
-    };
-    bits & 0x8080_8080_8080_8080 == 0
+        (None, Some(first), Some(last)) => half(first) | half(last),
+        _ => bytes.iter().fold(0, |bits, byte| bits | of((*byte).into())),
+    }
 }
 
 /// Big-endian two's complement of one to sixteen bytes.

@@ -61,9 +61,11 @@ pub struct RawReading<'a> {
 }
 
 impl<'a> RawReading<'a> {
-    /// Reads the body of a reading; fails on whatever [`Reading`] fails on.
+    /// Reads the body of a reading; fails on whatever [`Reading`] fails on. Inlined, so that its many
+    /// fields are written once, where they are used.
+    #[inline(always)]
     pub fn decode(body: &'a [u8]) -> Result<Self, WireError> {
-        whole(body, Reading::MAX_BODY, Reading::NAME, Self::take)
+        whole(body, Reading::MAX_BODY, Reading::NAME, |r| Self::take(r))
     }
 
     #[inline(always)]

@@ -52,6 +52,17 @@ impl Detector for Rule {
         &self.measure
     }
 
+    /// Most values are on the good side, as those before them were. Whoever is judged by more than
+    /// the value itself is looked at closely.
+    fn passes_by(&self, event: &Event<'_>, memory: &[u8]) -> bool {
+        let Event::Reading(reading) = event else { return true };
+        Level::is_calm(memory)
+            && self.mean.is_none()
+            && !self.by_index
+            && self.takes_value_as_it_is()
+            && !self.sense.is_beyond(Ratio::printed(reading.value))
+    }
+
     fn observe(
         &self,
         seen: Seen<'_>,
@@ -59,9 +70,6 @@ impl Detector for Rule {
         findings: &mut Vec<Finding>,
     ) -> Result<(), String> {
         let Event::Reading(reading) = seen.event else { return Ok(()) };
-        if self.passes_by(memory, reading.value) {
-            return Ok(());
-        }
         // A mean has an index if each of its values has one, so both are refused here.
         let index = self.index(reading)?;
         let concentration = Ratio::printed(reading.value);
@@ -125,16 +133,6 @@ impl Detector for Rule {
 }
 
 impl Rule {
-    /// Whether a value is on the good side, as those before it were, so that nothing changes. Most
-    /// are; whoever is judged by more than the value itself is looked at closely.
-    fn passes_by(&self, memory: &[u8], value: f64) -> bool {
-        Level::is_calm(memory)
-            && self.mean.is_none()
-            && !self.by_index
-            && self.takes_value_as_it_is()
-            && !self.sense.is_beyond(Ratio::printed(value))
-    }
-
     fn index(&self, reading: &RawReading<'_>) -> Result<Option<u32>, String> {
         if !self.by_index {
             return Ok(None);

@@ -6,6 +6,8 @@ use super::{Point, already_index};
 use crate::detector::{Finding, figures};
 use crate::exact::Ratio;
 use crate::memory::{put_micros, put_wide, take_micros, take_wide};
+use std::borrow::Cow;
+use std::fmt::Display;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::{Micros, aqi};
 
@@ -99,10 +101,10 @@ impl Level {
     }
 
     fn json(&self) -> String {
-        let quoted = |text: String| format!("\"{text}\"");
-        let shown = |text: Option<String>| text.map_or_else(|| "null".to_owned(), quoted);
-        let baseline = shown(self.base.map(|base| base.to_string()));
-        let since = shown(self.since.map(|(time, _)| time.to_string()));
+        let quoted = |text: &dyn Display| format!("\"{text}\"").into();
+        let shown = |text: Option<&dyn Display>| text.map_or(Cow::Borrowed("null"), quoted);
+        let baseline = shown(self.base.as_ref().map(|base| base as _));
+        let since = shown(self.since.as_ref().map(|(time, _)| time as _));
         let raised = self.up;
         format!("{{\"baseline\":{baseline},\"beyond-since\":{since},\"raised\":{raised}}}")
     }
