@@ -1,6 +1,7 @@
 //! Writing rows into a cluster: `CqlStore` beside the bare driver on the same server in the same run.
 //! Prints a line of JSON for each. The driver's own part is the floor: prepared statements, so many
-//! at a time, and nothing around them. The first round warms the server and is not counted.
+//! at a time, and nothing around them. Both write a transaction's rows, wait for all of them, and go
+//! on; both have their rows beforehand. The first round warms the server and is not counted.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark that cannot go on ends")]
 
@@ -13,9 +14,10 @@ use std::time::Instant;
 use tocsin_domain::Micros;
 use tocsin_store::{CqlOptions, CqlStore, Order, Store, TableSpec, Type, Write};
 use tocsin_testkit::servers;
+use tokio::runtime::Runtime;
 
 const ROWS: usize = 200_000;
-/// Rows that the projections write at once.
+/// Rows of a transaction: its offsets are committed when all of them are written.
 const AT_ONCE: usize = 20_000;
 const CONCURRENCY: usize = 256;
 const PER_PARTITION: usize = 50;
@@ -41,13 +43,7 @@ static HISTORY: TableSpec = TableSpec {
 };
 const DAY: &str = "2023-11-14";
 
-fn value(row: usize) -> String {
-    format!("{}.{}", 100 + row % 100, row % 10)
-}
-
-fn at(row: usize, round: usize) -> i64 {
-    BEGIN + row as i64 + (round * ROWS) as i64
-}
+type Raws = Vec<(String, i64, String)>;
 
 fn main() {
     let keyspace = servers::unique("bench");
@@ -57,35 +53,32 @@ fn main() {
     });
     let store = store.unwrap();
     store.create(&[&LATEST, &HISTORY]).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = Runtime::new().unwrap();
     let raw = runtime.block_on(Raw::open(&keyspace));
-    let mut rates = vec![Vec::new(); 4];
-    for round in 0..ROUNDS {
-        let took = [
-            timed(|| runtime.block_on(raw.latest(round))),
-            timed(|| ours(&store, round, latest)),
-            timed(|| runtime.block_on(raw.history(round))),
-            timed(|| ours(&store, round, history)),
-        ];
-        if round > 0 {
-            rates
-                .iter_mut()
-                .zip(took)
-                .for_each(|(rates, seconds)| rates.push(ROWS as f64 / seconds));
+    for (variant, per_partition) in [("latest", 1), ("history", PER_PARTITION)] {
+        let mut rates = [Vec::new(), Vec::new()];
+        for round in 0..ROUNDS {
+            let rows: Raws = (0..ROWS).map(|at| row(at, round, per_partition)).collect();
+            let writes: Vec<Write> = rows.iter().map(|row| write(row, per_partition)).collect();
+            let took = [
+                timed(|| {
+                    rows.chunks(AT_ONCE).for_each(|rows| raw.write(&runtime, rows, per_partition))
+                }),
+                timed(|| writes.chunks(AT_ONCE).for_each(|writes| store.apply(writes).unwrap())),
+            ];
+            if round > 0 {
+                rates.iter_mut().zip(took).for_each(|(rates, took)| rates.push(ROWS as f64 / took));
+            }
         }
-    }
-    assert_eq!(store.dump(&LATEST).unwrap().len(), ROWS);
-    let median: Vec<f64> = rates.iter_mut().map(|rates| median(rates)).collect();
-    for (at, variant) in [(0, "latest, one row a partition"), (2, "history, many rows a partition")]
-    {
+        let [driver, store] = rates.map(median);
         println!(
             "{{\"bench\":\"projections\",\"variant\":\"{variant}\",\"rows\":{ROWS},\
-             \"driver_rows_per_second\":{:.0},\"store_rows_per_second\":{:.0},\"share\":{:.2}}}",
-            median[at],
-            median[at + 1],
-            median[at + 1] / median[at]
+             \"rows_a_partition\":{per_partition},\"driver_rows_per_second\":{driver:.0},\
+             \"store_rows_per_second\":{store:.0},\"share\":{:.2}}}",
+            store / driver
         );
     }
+    assert_eq!(store.dump(&LATEST).unwrap().len(), ROWS);
 }
 
 fn timed(work: impl FnOnce()) -> f64 {
@@ -94,30 +87,24 @@ fn timed(work: impl FnOnce()) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-fn median(rates: &mut [f64]) -> f64 {
+fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }
 
-/// Through the store, as the projections do it: rows as values, so many at once. To make the rows
-/// is not what is measured of them either, but it is done here, between the calls.
-fn ours(store: &CqlStore, round: usize, row: fn(usize, usize) -> Write) {
-    for first in (0..ROWS).step_by(AT_ONCE) {
-        let writes: Vec<Write> = (first..first + AT_ONCE).map(|at| row(at, round)).collect();
-        store.apply(&writes).unwrap();
+/// Subject, time and value of a row, newer in every round.
+fn row(at: usize, round: usize, per_partition: usize) -> (String, i64, String) {
+    let time = BEGIN + at as i64 + if per_partition == 1 { (round * ROWS) as i64 } else { 0 };
+    (format!("station-{}", at / per_partition), time, format!("{}.{}", 100 + at % 100, round))
+}
+
+fn write((subject, at, value): &(String, i64, String), per_partition: usize) -> Write {
+    let (subject, time, value) =
+        (subject.as_str().into(), Micros(*at).into(), value.as_str().into());
+    match per_partition {
+        1 => Write::new(&LATEST, (*at, *at), [subject, time, value]),
+        _ => Write::new(&HISTORY, (*at, *at), [subject, DAY.into(), time, value]),
     }
-}
-
-fn latest(row: usize, round: usize) -> Write {
-    let at = at(row, round);
-    let columns = [format!("station-{row}").into(), Micros(at).into(), value(row).into()];
-    Write::new(&LATEST, (at, at), columns)
-}
-
-fn history(row: usize, round: usize) -> Write {
-    let (at, subject) = (at(row, round), format!("station-{}", row / PER_PARTITION));
-    let columns = [subject.into(), DAY.into(), Micros(at).into(), value(row).into()];
-    Write::new(&HISTORY, (at, at), columns)
 }
 
 /// The bare driver.
@@ -149,28 +136,29 @@ impl Raw {
         Raw { session, latest, history }
     }
 
-    async fn latest(&self, round: usize) {
-        let write = async |row: usize| {
-            let (subject, at) = (format!("station-{row}"), at(row, round));
-            let values = (subject.as_str(), at, value(row), at);
-            self.session.execute_unpaged(&self.latest, values).await.unwrap();
-        };
-        futures::stream::iter(0..ROWS).for_each_concurrent(CONCURRENCY, write).await;
+    fn write(&self, runtime: &Runtime, rows: &[(String, i64, String)], per_partition: usize) {
+        match per_partition {
+            1 => runtime.block_on(self.write_latest(rows)),
+            _ => runtime.block_on(self.write_history(rows)),
+        }
     }
 
-    async fn history(&self, round: usize) {
+    async fn write_latest(&self, rows: &[(String, i64, String)]) {
+        let write = async |(subject, at, value): &(String, i64, String)| {
+            let values = (subject.as_str(), at, value.as_str(), at);
+            self.session.execute_unpaged(&self.latest, values).await.unwrap();
+        };
+        futures::stream::iter(rows).for_each_concurrent(CONCURRENCY, write).await;
+    }
+
+    async fn write_history(&self, rows: &[(String, i64, String)]) {
         let statements = vec![self.history.clone().into(); PER_PARTITION];
         let batch = Batch::new_with_statements(BatchType::Unlogged, statements);
-        let write = async |partition: usize| {
-            let subject = format!("station-{partition}");
-            let first = partition * PER_PARTITION;
-            let values = (first..first + PER_PARTITION).map(|row| {
-                let at = at(row, round);
-                (subject.as_str(), DAY, at, value(row), at)
-            });
+        let write = async |rows: &[(String, i64, String)]| {
+            let values = rows.iter().map(|(subject, at, value)| (subject, DAY, at, value, at));
             self.session.batch(&batch, values.collect::<Vec<_>>()).await.unwrap();
         };
-        let partitions = futures::stream::iter(0..ROWS / PER_PARTITION);
+        let partitions = futures::stream::iter(rows.chunks(PER_PARTITION));
         partitions.for_each_concurrent(CONCURRENCY, write).await;
     }
 }

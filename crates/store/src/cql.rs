@@ -1,5 +1,5 @@
 //! The store of a cluster: ScyllaDB, or Apache Cassandra, which speaks the same CQL. Blocks its
-//! caller, wherever it is called from; the driver works on a thread of its own. There is no
+//! caller, wherever it is called from; the driver works on threads of its own. There is no
 //! transaction over several rows, so a reader may see a part of what is being written.
 
 mod bind;
@@ -44,7 +44,7 @@ impl CqlStore {
             reason: format!("no thread for the driver: {error}"),
         };
         let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(2)
             .thread_name("cql")
             .enable_all()
             .build()

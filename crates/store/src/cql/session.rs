@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long one request may take before it is made again.
+/// How long one request may take before it is made again, if the patience allows it.
 const REQUEST: Duration = Duration::from_secs(5);
 /// How long a read is tried again: somebody looks at a page.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ impl Session {
     pub(super) async fn connect(options: &CqlOptions) -> Result<Session, StoreError> {
         let profile = ExecutionProfile::builder()
             .consistency(Consistency::LocalQuorum)
-            .request_timeout(Some(REQUEST))
+            .request_timeout(Some(REQUEST.min(options.patience)))
             .build();
         // What has no timestamp of its own gets one that grows, even if the clock is put back.
         let clock = MonotonicTimestampGenerator::new();
