@@ -5,6 +5,7 @@
 pub mod avro;
 mod canonical;
 pub mod catalogue;
+mod compatible;
 pub mod put;
 mod resolve;
 
@@ -15,6 +16,7 @@ mod requests;
 
 pub use canonical::fingerprint;
 pub use catalogue::to_json;
+pub use compatible::compatible;
 pub use events::RawReading;
 
 use avro::Reader;
@@ -158,6 +160,11 @@ impl SchemaIds {
         names.into_iter().map(known).collect::<Result<_, _>>().map(SchemaIds)
     }
 
+    /// Every id and what it names, in the order of the ids.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Fingerprint)> {
+        self.0.iter().map(|(id, fingerprint)| (*id, *fingerprint))
+    }
+
     fn get(&self, id: u32) -> Result<Fingerprint, WireError> {
         self.0.get(&id).copied().ok_or_else(|| {
             let known = self.0.len();
@@ -165,7 +172,7 @@ impl SchemaIds {
                 "schema",
                 format!(
                     "the value names schema id {id}, which is not one of the {known} that are \
-                     known: say in [schema.ids] which schema it is"
+                     known: say in [schema.ids] which schema it is, or name the registry in [schema]"
                 ),
             )
         })

@@ -3,7 +3,7 @@
 //!
 //! Read in this order: [`client`] what is configured, `worker` how the halves come together,
 //! `producer` how a transaction ends, `member` how partitions come and go, `reader` reading without a
-//! group, and `native` for the calls into C.
+//! group, [`topics`] and `admin` what topics should be, and `native` for the calls into C.
 
 mod admin;
 mod bell;
@@ -14,9 +14,10 @@ mod member;
 mod native;
 mod producer;
 mod reader;
+pub mod topics;
 mod worker;
 
-pub use admin::topic_config;
+pub use admin::KafkaAdmin;
 pub use client::{KafkaOptions, RESERVED};
 
 use crate::log::{Log, LogError, Span, Worker, WorkerSpec};

@@ -244,7 +244,7 @@ impl Transaction {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// There is no such topic.
-    #[error("the log has no topic {0:?}; it is created from topics.yaml at start")]
+    #[error("the log has no topic {0:?}; `tocsin topics apply` creates what topics.yaml names")]
     UnknownTopic(String),
     /// There is no such partition.
     #[error("{0} does not exist")]

@@ -75,16 +75,17 @@ impl Backend {
     }
 }
 
-/// The log that the settings name, with every topic.
+/// The log that the settings name, with every topic. Those of a cluster must be there already: who
+/// may create them, and with how many copies, is not for a service to say.
 ///
 /// # Errors
-/// If it cannot be opened; exit code 4.
+/// If it is not the one that the configuration means (exit code 3), or cannot be opened (4).
 pub fn log(settings: &Settings, data: &Path) -> anyhow::Result<Arc<dyn Log>> {
     match &settings.log {
         LogSettings::Embedded(sync) => open_log(data, *sync),
         LogSettings::Kafka(options) => {
-            let log = KafkaLog::connect(options.clone()).map_err(unreachable)?;
-            create_topics(&*log)?;
+            let log = KafkaLog::connect(options.clone()).map_err(of_log)?;
+            check_topics(&*log)?;
             Ok(log)
         }
     }
@@ -155,6 +156,37 @@ fn open_embedded(data: &Path, sync: Sync) -> anyhow::Result<Arc<EmbeddedLog>> {
 
 fn create_topics(log: &dyn Log) -> anyhow::Result<()> {
     log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).map_err(unreachable)
+}
+
+fn check_topics(log: &dyn Log) -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    for topic in Topics::builtin().iter() {
+        match log.partitions(&topic.name) {
+            Ok(found) if found == topic.partitions => {}
+            Ok(found) => {
+                let (topic, wanted) = (topic.name.clone(), topic.partitions);
+                return Err(unreachable(LogError::Partitions { topic, found, wanted }));
+            }
+            Err(LogError::UnknownTopic(_)) => missing.push(topic.name.as_str()),
+            Err(error) => return Err(unreachable(error)),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "the Kafka cluster has not these topics, or no leader for them: {}; create them with `tocsin topics apply`, with the same --config",
+        missing.join(", ")
+    );
+    Err(unreachable(text))
+}
+
+/// An error of a log, with its exit code: 3 if the configuration must change, else 4.
+pub fn of_log(error: LogError) -> anyhow::Error {
+    match error {
+        LogError::Refused(text) => Exit::error(Kind::Configuration, text),
+        error => unreachable(error),
+    }
 }
 
 fn unreachable(error: impl std::fmt::Display) -> anyhow::Error {

@@ -1,8 +1,8 @@
 //! The command line: names are a contract.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Turns raw events into the one email that somebody asked for: never lost, never twice, and able
 /// to say why.
@@ -59,6 +59,12 @@ pub enum Command {
     /// Make, rebuild or verify the tables
     #[command(subcommand)]
     Projections(ProjectionsCommand),
+    /// Compare the topics of a Kafka cluster with those that Tocsin needs, and make them so
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Compare the schemas with a schema registry, and register them
+    #[command(subcommand)]
+    Schema(SchemaCommand),
 }
 
 /// Where things are.
@@ -149,6 +155,13 @@ pub struct Whereabouts {
     /// The directory of the log and the tables
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data: PathBuf,
+}
+
+impl Whereabouts {
+    /// The data directory if there is one; on a cluster there need not be.
+    pub fn there(&self) -> Option<&Path> {
+        self.data.is_dir().then_some(&*self.data)
+    }
 }
 
 /// `tocsin import`.
@@ -279,4 +292,83 @@ pub enum ProjectionsCommand {
     /// Fold the log once more and compare with the tables: exit code 5 and the rows that differ
     #[command(before_help = "Example:\n  tocsin projections verify --config tocsin.toml")]
     Verify(Whereabouts),
+}
+
+/// `tocsin topics`.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Show what would be created and set; changes nothing
+    #[command(before_help = "Example:\n  tocsin topics plan --config tocsin.toml")]
+    Plan(TopicsArgs),
+    /// Show it, ask, and do it; deletes nothing and adds no partitions
+    #[command(before_help = "Example:\n  tocsin topics apply --config tocsin.toml --yes")]
+    Apply {
+        /// Which topics of which cluster.
+        #[command(flatten)]
+        topics: TopicsArgs,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Like plan, with exit code 5 if anything differs
+    #[command(before_help = "Example:\n  tocsin topics check --config tocsin.toml --env prod")]
+    Check(TopicsArgs),
+}
+
+/// Which topics of which cluster.
+#[derive(Debug, Args)]
+pub struct TopicsArgs {
+    /// The configuration; its [log] names the cluster
+    #[arg(long, value_name = "FILE", default_value = "tocsin.toml")]
+    pub config: PathBuf,
+    /// How many copies there are; default: prod if `replication_factor` of [log] is above 1
+    #[arg(long, value_name = "ENVIRONMENT")]
+    pub env: Option<Environment>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How much a cluster must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Environment {
+    /// One copy of each record
+    Dev,
+    /// Three copies, two of which must be written
+    Prod,
+}
+
+impl Environment {
+    /// As `--env` takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Environment::Dev => "dev",
+            Environment::Prod => "prod",
+        }
+    }
+}
+
+/// `tocsin schema`.
+#[derive(Debug, Subcommand)]
+pub enum SchemaCommand {
+    /// Say whether every version reads every other, and whether the registry has ours: exit code 5 if not
+    #[command(before_help = "Example:\n  tocsin schema check --registry http://127.0.0.1:8081")]
+    Check(SchemaArgs),
+    /// Register every schema under its topics; to do it again changes nothing
+    #[command(before_help = "Example:\n  tocsin schema register --config tocsin.toml")]
+    Register(SchemaArgs),
+}
+
+/// Which registry.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// The configuration; its [schema] may name the registry and a login
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The registry's address, instead of the one of [schema]
+    #[arg(long, value_name = "URL")]
+    pub registry: Option<String>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
 }

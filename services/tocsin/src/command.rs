@@ -4,7 +4,9 @@ pub mod backtest;
 pub mod demo;
 pub mod import;
 pub mod projections;
+pub mod schema;
 pub mod serve;
+pub mod topics;
 pub mod topology;
 pub mod up;
 pub mod watch;
@@ -31,5 +33,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Why(args) => why::run(args),
         Command::Topology(args) => topology::run(args),
         Command::Projections(args) => projections::run(args),
+        Command::Topics(command) => topics::run(command),
+        Command::Schema(command) => schema::run(command),
     }
 }

@@ -2,9 +2,11 @@
 //! wrong is said at once.
 
 mod log;
+mod schema;
 mod store;
 
 pub use log::LogSettings;
+pub use schema::{RegistryOptions, registry_url};
 pub use store::StoreSettings;
 
 use crate::exit::{Exit, Kind};
@@ -41,6 +43,8 @@ pub struct Settings {
     pub lateness: BTreeMap<String, Duration>,
     /// Schemas by the ids of a registry.
     pub schema_ids: SchemaIds,
+    /// The registry, if one is named.
+    pub registry: Option<RegistryOptions>,
     /// How messages leave.
     pub channels: ChannelsSection,
     /// Where events come from.
@@ -71,13 +75,6 @@ impl Addresses {
             .filter(|part| !part.is_empty())
             .collect()
     }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SchemaSection {
-    #[serde(default)]
-    ids: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,6 +123,7 @@ impl Settings {
         let tenant = if tenant.is_empty() { DEFAULT_TENANT.to_owned() } else { tenant };
         let log = errors.of(log::read(document)).unwrap_or(LogSettings::Embedded(Sync::Full));
         let store = errors.of(store::read(document)).unwrap_or(StoreSettings::Embedded);
+        let (schema_ids, registry) = errors.of(schema::read(document)).unwrap_or_default();
         let conditions = errors.of(conditions(document, &tenant));
         // Without its detectors, every watch would seem wrong.
         let watches = conditions.as_ref().map(|all| watches(document, &tenant, all, now));
@@ -135,7 +133,8 @@ impl Settings {
             log,
             store,
             lateness: errors.of(lateness(document)).unwrap_or_default(),
-            schema_ids: errors.of(schema_ids(document)).unwrap_or_default(),
+            schema_ids,
+            registry,
             channels: errors.of(document.section("channels")).unwrap_or_default(),
             sources: errors.of(tocsin_ingest::section(document)).unwrap_or_default(),
             tenant,
@@ -208,16 +207,4 @@ fn lateness(document: &Document) -> Result<BTreeMap<String, Duration>, ConfigErr
         }
     }
     Ok(all)
-}
-
-fn schema_ids(document: &Document) -> Result<SchemaIds, ConfigError> {
-    let section: SchemaSection = document.section("schema")?;
-    let wrong = |text: String| document.problem("schema", "", text);
-    let mut named = Vec::new();
-    for (id, name) in &section.ids {
-        let id = id.parse::<u32>();
-        let id = id.map_err(|_| wrong(format!("[schema.ids] {name:?}: an id is a number")))?;
-        named.push((id, name.as_str()));
-    }
-    SchemaIds::of_names(named).map_err(|error| wrong(error.to_string()))
 }

@@ -177,6 +177,9 @@ fn two_processes_of_each_service_survive_the_loss_of_one() {
     std::fs::create_dir(at.join("incoming")).unwrap();
     let settings = Settings::load(&at.join("tocsin.toml"), facts::now()).unwrap();
 
+    let mut apply = tocsin();
+    apply.args(["topics", "apply", "--yes", "--config"]).arg(at.join("tocsin.toml"));
+    assert!(apply.status().unwrap().success());
     assert!(projections(at, "migrate").contains("made the tables"));
     assert!(projections(at, "migrate").contains("nothing was changed"));
     // Both detectors declare what is configured, at once.

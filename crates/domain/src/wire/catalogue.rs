@@ -47,6 +47,13 @@ pub const FACTS: [Known; 13] = [
     known::<LateEvent>("late_event.avsc", |body| shown(LateEvent::decode(body)?)),
 ];
 
+impl Known {
+    /// The texts of all versions that were ever kept, oldest first; the last is today's.
+    pub fn versions(&self) -> Vec<&'static str> {
+        resolve::older(self.name).chain([self.schema]).collect()
+    }
+}
+
 const fn known<'a, F: Fact<'a>>(
     file: &'static str,
     show: fn(&[u8]) -> Result<Value, WireError>,

@@ -50,6 +50,11 @@ pub(super) fn modernise(
     rewrite(body, &pair.writer, &pair.reader).map_err(|error| error.reading(name))
 }
 
+/// The texts of the versions of `name` that are no longer written, oldest first.
+pub(super) fn older(name: &str) -> impl Iterator<Item = &'static str> {
+    OLDER.iter().filter(move |older| older.name == name).map(|older| older.schema)
+}
+
 /// The name of the schema that `writer` is a version of.
 pub(super) fn name_of(writer: Fingerprint) -> Result<&'static str, WireError> {
     find(writer).map(|pair| pair.name)

@@ -1,8 +1,10 @@
 //! What every client of a Kafka cluster has in common: where it is, how it proves who it is, and
 //! where its words go. It decides nothing about transactions.
 
+use crate::kafka::cluster::CALL;
 use crate::log::LogError;
 use rdkafka::ClientContext;
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -21,6 +23,8 @@ use std::time::Duration;
 pub struct KafkaOptions {
     /// `host:port`, several with commas between them.
     pub bootstrap: String,
+    /// The id that the cluster must have; `None` for any.
+    pub cluster_id: Option<String>,
     /// Security and tuning, by librdkafka's names. Those that the promises depend on are refused.
     pub properties: BTreeMap<String, String>,
     /// How many copies a topic has that is created; -1 for as many as the brokers say.
@@ -41,6 +45,7 @@ impl fmt::Debug for KafkaOptions {
         let names: Vec<&String> = self.properties.keys().collect();
         f.debug_struct("KafkaOptions")
             .field("bootstrap", &self.bootstrap)
+            .field("cluster_id", &self.cluster_id)
             .field("properties", &names)
             .field("replication", &self.replication)
             .field("transaction_timeout", &self.transaction_timeout)
@@ -55,6 +60,7 @@ impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             bootstrap: "127.0.0.1:9092".to_owned(),
+            cluster_id: None,
             properties: BTreeMap::new(),
             replication: 1,
             transaction_timeout: Duration::from_secs(10),
@@ -126,6 +132,31 @@ impl KafkaOptions {
             .set_default("queued.min.messages", "100000")
             .set_default("queued.max.messages.kbytes", "32768");
         Ok(config)
+    }
+
+    /// Why a client could not be made.
+    pub(super) fn not_started(&self, error: KafkaError) -> LogError {
+        match error {
+            KafkaError::ClientConfig(..) => LogError::Refused(format!(
+                "the Kafka client cannot be configured so: {error}; see [log] in the configuration"
+            )),
+            error => self.unavailable("start a client", error),
+        }
+    }
+
+    /// The cluster's id, if it is the one that it should be.
+    pub(super) fn guard(&self, client: &Client<Context>) -> Result<String, LogError> {
+        // To ask for a topic that there is none of is to ask whether anybody answers.
+        let answered = client.fetch_metadata(Some("__tocsin"), CALL);
+        answered.map_err(|error| self.unavailable("connect", error))?;
+        let found = client.fetch_cluster_id(CALL).unwrap_or_default();
+        match &self.cluster_id {
+            Some(wanted) if *wanted != found => Err(LogError::Refused(format!(
+                "the Kafka cluster at {} has the id {found:?}, and `cluster_id` in [log] is {wanted:?}: nothing was done there; correct `bootstrap` or `cluster_id`",
+                self.bootstrap
+            ))),
+            _ => Ok(found),
+        }
     }
 
     /// An error of the cluster, with where it is.

@@ -1,9 +1,10 @@
 //! What all workers and readers of one Kafka log share: two clients that answer questions, what the
 //! topics look like, and the cursors that read along.
 
-use crate::kafka::admin;
+use crate::kafka::admin::KafkaAdmin;
 use crate::kafka::client::{Context, KafkaOptions};
 use crate::kafka::reader::Readers;
+use crate::kafka::topics::{Copies, Wanted};
 use crate::log::{LogError, Span};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -32,19 +33,14 @@ impl Cluster {
     pub(super) fn connect(options: KafkaOptions) -> Result<Cluster, LogError> {
         let client = |isolation| -> Result<BaseConsumer<Context>, LogError> {
             let config = options.reader(isolation)?;
-            config.create_with_context(Context::default()).map_err(|error| match error {
-                KafkaError::ClientConfig(..) => LogError::Refused(format!(
-                    "the Kafka client cannot be configured so: {error}; see [log] in the configuration"
-                )),
-                error => options.unavailable("start a client", error),
-            })
+            let made = config.create_with_context(Context::default());
+            made.map_err(|error| options.not_started(error))
         };
         let (committed, written) = (client("read_committed")?, client("read_uncommitted")?);
         let readers = Readers::new(options.clone());
         let partitions = Mutex::default();
         let cluster = Cluster { options, committed, written, partitions, readers };
-        let answered = cluster.committed.fetch_metadata(Some("__tocsin"), CALL);
-        answered.map_err(|error| cluster.options.unavailable("connect", error))?;
+        cluster.options.guard(cluster.committed.client())?;
         Ok(cluster)
     }
 
@@ -127,7 +123,9 @@ impl Cluster {
         if missing.is_empty() {
             return Ok(());
         }
-        admin::create(&self.options, &missing)?;
+        let copies = Copies { replication: self.options.replication, in_sync: 1 };
+        let wanted: Vec<Wanted> = missing.iter().map(|topic| Wanted::of(topic, copies)).collect();
+        KafkaAdmin::connect(self.options.clone())?.create(&wanted)?;
         for topic in missing {
             while self.ask_partitions(&topic.name)?.is_none() {
                 std::thread::sleep(Duration::from_millis(20));

@@ -7,6 +7,7 @@ use crate::backend;
 use crate::cli::{ProjectionsCommand, Whereabouts};
 use crate::facts;
 use crate::pipeline::settle;
+use crate::schema_ids;
 use crate::settings::{LogSettings, Settings};
 use std::io::Write;
 use tocsin_project::{Prepared, ProjectStep, StoreSink};
@@ -25,10 +26,11 @@ pub fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
 }
 
 fn rebuild(place: &Whereabouts) -> anyhow::Result<()> {
-    let settings = Settings::if_any(place.config.as_deref(), facts::now())?;
+    let mut settings = Settings::if_any(place.config.as_deref(), facts::now())?;
     let log = backend::existing_log(&settings, &place.data)?;
     // A running process would go on writing into the tables that are being dropped.
     let lock = backend::lock(&settings, &place.data)?;
+    schema_ids::learn(&mut settings, place.there())?;
     let store = backend::store(&settings, &place.data)?;
     tocsin_project::rebuild(&*log, &*store)?;
     if matches!(settings.log, LogSettings::Kafka(_)) {

@@ -78,6 +78,7 @@ struct KafkaSection {
     #[serde(rename = "kind")]
     _kind: Option<Kind>,
     bootstrap: Option<super::Addresses>,
+    cluster_id: Option<String>,
     #[serde(default)]
     security_protocol: Protocol,
     sasl_mechanism: Option<Mechanism>,
@@ -217,6 +218,7 @@ fn kafka(section: KafkaSection, document: &Document, problems: &mut Vec<String>)
     }
     KafkaOptions {
         bootstrap: bootstrap.join(","),
+        cluster_id: section.cluster_id,
         properties,
         replication: section.replication_factor.unwrap_or(-1),
         transaction_timeout,

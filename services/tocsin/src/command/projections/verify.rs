@@ -6,6 +6,7 @@ use crate::backend;
 use crate::cli::Whereabouts;
 use crate::exit::{Exit, Kind};
 use crate::facts;
+use crate::schema_ids;
 use crate::settings::Settings;
 use anyhow::Context;
 use std::collections::BTreeMap;
@@ -37,7 +38,8 @@ pub struct Compared {
 /// # Errors
 /// Tables that differ, or are not there (exit code 5); a log or store that does not answer (4).
 pub fn run(place: &Whereabouts) -> anyhow::Result<()> {
-    let settings = Settings::if_any(place.config.as_deref(), facts::now())?;
+    let mut settings = Settings::if_any(place.config.as_deref(), facts::now())?;
+    schema_ids::learn(&mut settings, place.there())?;
     let log = backend::existing_log(&settings, &place.data)?;
     let store = backend::store(&settings, &place.data)?;
     if !tocsin_project::are_ready(&*store)? {

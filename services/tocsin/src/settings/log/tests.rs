@@ -27,6 +27,7 @@ fn an_address_is_enough_for_kafka() {
         let options = kafka_of(&format!("bootstrap = {bootstrap}\n")).unwrap();
         assert_eq!(options.bootstrap, "a:9092,b:9092");
         assert_eq!((options.replication, options.pinned), (-1, false));
+        assert_eq!(options.cluster_id, None);
         assert!(options.transaction_timeout < options.session_timeout);
         assert_eq!(options.properties["security.protocol"], "plaintext");
     }
@@ -37,7 +38,7 @@ fn everything_said_is_taken_by_its_name_there() {
     let options = kafka_of(
         "bootstrap = \"a:1\"\nsecurity_protocol = \"sasl_ssl\"\nsasl_mechanism = \"scram-sha-512\"\n\
          username = \"u\"\npassword = \"geheim\"\nca_file = \"/ca.pem\"\ncertificate_file = \"/c\"\n\
-         key_file = \"/k\"\nreplication_factor = 3\ntransaction_timeout = \"5s\"\n\
+         key_file = \"/k\"\ncluster_id = \"abc\"\nreplication_factor = 3\ntransaction_timeout = \"5s\"\n\
          session_timeout = \"8s\"\nmembership = \"static\"\nclient_id = \"x\"\n\
          [log.options]\nlinger.ms = 5\n\"compression.type\" = \"zstd\"\nlog.connection.close = false\n",
     )
@@ -57,6 +58,7 @@ fn everything_said_is_taken_by_its_name_there() {
         assert_eq!(options.properties.get(name).map(String::as_str), Some(value), "{name}");
     }
     assert_eq!((options.replication, options.pinned), (3, true));
+    assert_eq!(options.cluster_id.as_deref(), Some("abc"));
     assert_eq!(options.session_timeout, Duration::from_secs(8));
     assert!(!format!("{options:?}").contains("geheim"));
 }

@@ -1,0 +1,277 @@
+//! A schema registry with the Confluent-compatible interface, as far as Tocsin asks it: which versions
+//! a subject has, whether another fits, and to register it. It deletes nothing.
+
+use crate::exit::{Exit, Kind};
+use crate::settings::RegistryOptions;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tocsin_domain::topics::Topics;
+use tocsin_domain::wire::catalogue::{self, Known};
+use ureq::Agent;
+use ureq::http::{Method, Request};
+use ureq::tls::{RootCerts, TlsConfig};
+
+/// How long one question may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is asked of every subject: any version reads what any other wrote.
+const LEVEL: &str = "FULL_TRANSITIVE";
+
+/// The registry's own numbers: there is no such subject.
+const NO_SUBJECT: u64 = 40401;
+
+/// Each topic's subject (`<topic>-value`) with the schema of its values, in the order of topics.yaml.
+pub fn subjects() -> Vec<(String, &'static Known)> {
+    let known = |topic: &str, file: Option<&str>| {
+        Some((format!("{topic}-value"), catalogue::by_file(file?).ok()?))
+    };
+    Topics::builtin().iter().filter_map(|t| known(&t.name, t.schema.as_deref())).collect()
+}
+
+/// A registry.
+pub struct Registry {
+    agent: Agent,
+    url: String,
+    authorization: Option<String>,
+}
+
+/// One version of a subject.
+#[derive(Debug, Deserialize)]
+pub struct Version {
+    /// The number that frames values.
+    pub id: u32,
+    /// Counts within the subject.
+    pub version: u32,
+    /// The schema's text.
+    pub schema: String,
+    #[serde(default, rename = "schemaType")]
+    kind: Option<String>,
+}
+
+impl Version {
+    /// Whether it is an Avro schema, which a registry does not need to say.
+    pub fn is_avro(&self) -> bool {
+        self.kind.as_deref().is_none_or(|kind| kind == "AVRO")
+    }
+}
+
+/// Why the registry did not do what it was asked.
+#[derive(Debug)]
+pub enum RegistryError {
+    /// Nobody answers, or not now.
+    Away(String),
+    /// It will not do that, or is no registry.
+    Refused(String),
+    /// The schema does not fit those that it has.
+    Incompatible(String),
+}
+
+impl From<RegistryError> for anyhow::Error {
+    fn from(error: RegistryError) -> anyhow::Error {
+        match error {
+            RegistryError::Away(text) => Exit::error(Kind::Unreachable, text),
+            RegistryError::Refused(text) => Exit::error(Kind::Configuration, text),
+            RegistryError::Incompatible(text) => Exit::error(Kind::Problems, text),
+        }
+    }
+}
+
+impl Registry {
+    /// The registry at that address. It is not asked anything yet.
+    pub fn new(options: &RegistryOptions) -> Registry {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .tls_config(tls)
+            .build()
+            .into();
+        let header = |login: &(String, tocsin_service::Secret)| {
+            format!("Basic {}", STANDARD.encode(format!("{}:{}", login.0, login.1.expose())))
+        };
+        let authorization = options.login.as_ref().map(header);
+        Registry { agent, url: options.url.clone(), authorization }
+    }
+
+    /// Every version of a subject, oldest first; none if there is no such subject.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or refuses.
+    pub fn versions(&self, subject: &str) -> Result<Vec<Version>, RegistryError> {
+        let path = format!("/subjects/{subject}/versions");
+        let numbers: Option<Vec<u32>> = self.found(Method::GET, &path, None)?;
+        let one = |number| {
+            let version = self.found(Method::GET, &format!("{path}/{number}"), None)?;
+            version.ok_or_else(|| self.odd(&path, "a version that it named is gone; try again"))
+        };
+        numbers.unwrap_or_default().into_iter().map(one).collect()
+    }
+
+    /// Why the registry would not take the schema beside the latest version; empty if it would.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or refuses.
+    pub fn objections(&self, subject: &str, schema: &str) -> Result<Vec<String>, RegistryError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            is_compatible: bool,
+            #[serde(default)]
+            messages: Vec<String>,
+        }
+        let path = format!("/compatibility/subjects/{subject}/versions/latest?verbose=true");
+        let body = json!({ "schema": schema });
+        match self.found::<Answer>(Method::POST, &path, Some(&body))? {
+            Some(Answer { is_compatible: false, messages }) if messages.is_empty() => {
+                Ok(vec!["the registry does not say why".to_owned()])
+            }
+            Some(Answer { is_compatible: false, messages }) => Ok(messages),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Registers a schema, of which every version must fit every other from then on; gives its id,
+    /// the same one if it is there already.
+    ///
+    /// # Errors
+    /// If the registry does not answer or refuses, or the schema does not fit those that are there.
+    pub fn register(&self, subject: &str, schema: &str) -> Result<u32, RegistryError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            id: u32,
+        }
+        let path = format!("/subjects/{subject}/versions");
+        let is_new = self.found::<Value>(Method::GET, &path, None)?.is_none();
+        // Of what is not there yet, some registries do not take it.
+        if !is_new {
+            self.require(subject)?;
+        }
+        let body = json!({ "schema": schema });
+        let answer: Option<Answer> = self.found(Method::POST, &path, Some(&body))?;
+        let Answer { id } = answer.ok_or_else(|| self.odd(&path, "it takes no new subjects"))?;
+        if is_new {
+            self.require(subject)?;
+        }
+        Ok(id)
+    }
+
+    fn require(&self, subject: &str) -> Result<(), RegistryError> {
+        let path = format!("/config/{subject}");
+        let body = json!({ "compatibility": LEVEL });
+        let set: Option<Value> = self.found(Method::PUT, &path, Some(&body))?;
+        set.map(drop).ok_or_else(|| self.odd(&path, "the subject is gone; try again"))
+    }
+
+    /// The answer; `None` if there is no such subject.
+    fn found<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Option<T>, RegistryError> {
+        let (status, text) = self.ask(method, path, body).map_err(|error| {
+            RegistryError::Away(format!(
+                "the schema registry does not answer: {}{path}: {error}; see whether it runs, and `registry` in [schema]",
+                self.url
+            ))
+        })?;
+        let number = || serde_json::from_str::<Value>(&text).ok()?.get("error_code")?.as_u64();
+        match status {
+            200..300 => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| self.odd(path, &format!("{error} in {:?}", cut(&text)))),
+            404 if number() == Some(NO_SUBJECT) => Ok(None),
+            _ => Err(self.refusal(status, path, &text)),
+        }
+    }
+
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, String), ureq::Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("Accept", "application/vnd.schemaregistry.v1+json, application/json")
+            .header("Content-Type", "application/vnd.schemaregistry.v1+json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let mut answer = match body {
+            Some(body) => self.agent.run(request.body(body.to_string())?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
+    }
+
+    fn refusal(&self, status: u16, path: &str, text: &str) -> RegistryError {
+        let (at, said) = (format!("{}{path}", self.url), cut(text));
+        match status {
+            409 => RegistryError::Incompatible(format!(
+                "the schema registry does not take the schema, it does not fit those that are there: {at}: {said}; see schemas/README.md for what may change"
+            )),
+            401 | 403 => RegistryError::Refused(format!(
+                "the schema registry does not let us in: {at}: {status} {said}; see `username` and `password` in [schema]"
+            )),
+            404 => RegistryError::Refused(format!(
+                "there is no schema registry at {at}: {status} {said}; `registry` in [schema] must be the address of a Confluent-compatible interface, with its path if it has one"
+            )),
+            429 | 500.. => RegistryError::Away(format!(
+                "the schema registry cannot answer now: {at}: {status} {said}; try again"
+            )),
+            _ => RegistryError::Refused(format!(
+                "the schema registry refuses: {at}: {status} {said}"
+            )),
+        }
+    }
+
+    fn odd(&self, path: &str, what: &str) -> RegistryError {
+        RegistryError::Refused(format!(
+            "the schema registry answers what cannot be understood: {}{path}: {what}; see `registry` in [schema]",
+            self.url
+        ))
+    }
+}
+
+/// As much of an answer as helps somebody who reads it.
+fn cut(text: &str) -> String {
+    text.chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_with_a_schema_is_a_subject() {
+        let subjects = subjects();
+        let with = Topics::builtin().iter().filter(|topic| topic.schema.is_some()).count();
+        assert_eq!(subjects.len(), with);
+        assert_eq!(subjects[0].0, "aqi.readings-value");
+        assert_eq!(subjects[0].1.name, "tocsin.Reading");
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_do() {
+        let options = RegistryOptions { url: "http://r:1".to_owned(), login: None };
+        let registry = Registry::new(&options);
+        for (status, says) in [
+            (401, "`password` in [schema]"),
+            (403, "`password` in [schema]"),
+            (404, "with its path"),
+            (409, "schemas/README.md"),
+            (422, "422 nonsense"),
+            (429, "try again"),
+            (503, "try again"),
+        ] {
+            let error = anyhow::Error::from(registry.refusal(status, "/x", "nonsense"));
+            let error = error.to_string();
+            assert!(error.contains(says) && error.contains("http://r:1/x"), "{status}: {error}");
+        }
+    }
+}
