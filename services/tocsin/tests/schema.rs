@@ -52,7 +52,7 @@ fn publish(data: &Path, id: u32, hour: i64) {
     let mut worker =
         log.worker(&WorkerSpec { id: "elsewhere".to_owned(), ..WorkerSpec::default() }).unwrap();
     let reading = Reading {
-        id: Id::of("reading", &[&hour.to_string()]),
+        id: Id::of("reading", &[hour.to_string().as_bytes()]),
         tenant: "default",
         subject: "Market",
         measure: "pm25",
