@@ -65,7 +65,7 @@ impl<'a> RawReading<'a> {
     /// fields are written once, where they are used.
     #[inline(always)]
     pub fn decode(body: &'a [u8]) -> Result<Self, WireError> {
-        whole(body, Reading::MAX_BODY, Reading::NAME, |r| Self::take(r))
+        whole(body, Reading::MAX_BODY, Reading::NAME, Self::take)
     }
 
     #[inline(always)]
