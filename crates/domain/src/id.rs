@@ -2,8 +2,8 @@
 //! however often it is made.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use sha1::{Digest, Sha1};
+use std::fmt;
 use uuid::Uuid;
 
 /// The id of a fact.

@@ -1,7 +1,7 @@
 //! The loop: poll, step, commit once. It performs what steps ask for, and nothing else does.
 //!
 //! One transaction holds the outputs, the changelog of the state, the dead letters and the input
-//! offsets. State is folded in only after the commit. An abort drops the overlay and rewinds; an
+//! offsets. State changes are final only after the commit. An abort takes them back and rewinds; an
 //! outcome that is not known drops the worker and takes up what is committed.
 
 use crate::crash;

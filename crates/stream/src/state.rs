@@ -377,6 +377,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_committed_is_seen_behind_an_open_transaction() {
+        let (mut store, long) = (Store::<Count>::default(), [b'k'; 99]);
+        for (key, value) in [(&b"a"[..], 1), (b"b", 2), (&long, 3)] {
+            store.change(key).0 = value;
+        }
+        store.fold();
+        let (before, wake) = (store.hash(), Some((Micros(1), &b"a"[..])));
+        for (key, value) in [(&b"a"[..], 9), (b"b", 0), (&long, 7), (b"new", 5)] {
+            store.change(key).0 = value;
+        }
+        assert_eq!((store.hash(), store.committed().count()), (before, 3));
+        assert_eq!(store.next_wake(Clock::Processing), wake);
+        store.abort();
+        assert_eq!((store.hash(), store.len(), store.is_dirty()), (before, 3, false));
+        assert_eq!((store.get(&long), store.get(b"new")), (Some(&Count(3)), None));
+        assert_eq!(store.next_wake(Clock::Processing), wake);
+    }
+
+    #[test]
     fn an_empty_state_is_a_tombstone_once_it_was_committed() {
         let mut store = Store::<Count>::default();
         store.change(b"a").0 = 0;

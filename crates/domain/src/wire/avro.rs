@@ -472,6 +472,19 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            let plain = ".0\u{7f}".repeat(14);
+            assert!(!Text::from(&plain[..length]).has(b'/'), "{length}");
+            for at in 0..length {
+                let mut text = plain[..length].to_owned();
+                text.replace_range(at..=at, "/");
+                assert!(Text::from(text.as_str()).has(b'/'), "{length} {at}");
+            }
+        }
+    }
+
+    #[test]
     fn amounts_are_twos_complement() {
         for (bytes, value) in
             [(&[0][..], 0), (&[0xff], -1), (&[0, 0x80], 128), (&[0xff, 0x7f], -129)]
