@@ -105,7 +105,9 @@ impl KafkaAdmin {
         for made in block_on(self.client.create_topics(&new, &asked())).map_err(failed)? {
             match made {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => return Err(refused(&format!("create topic {topic:?}"), code)),
+                Err((topic, code)) => {
+                    return Err(refused(&format!("create topic {topic:?}"), code));
+                }
             }
         }
         Ok(())
@@ -139,8 +141,8 @@ impl KafkaAdmin {
         let answers = block_on(self.client.describe_configs(&which, &asked())).map_err(failed)?;
         let mut found = Vec::new();
         for answer in answers {
-            let ConfigResource { specifier, entries } = answer
-                .map_err(|code| refused("describe the configuration of topics", code))?;
+            let ConfigResource { specifier, entries } =
+                answer.map_err(|code| refused("describe the configuration of topics", code))?;
             if let OwnedResourceSpecifier::Topic(topic) = specifier {
                 found.push((topic, entries));
             }
