@@ -17,6 +17,7 @@ const MAY_LIST: &[(&str, &[&str], Tests)] = &[
     ("scylla", &["crates/store"], Tests::No),
     ("rusqlite", &["crates/stream", "crates/store"], Tests::Yes),
     ("apache-avro", &["crates/domain"], Tests::Yes),
+    ("ureq", &["services/tocsin"], Tests::Yes),
 ];
 
 /// Who may depend on the services; nobody else, so that they share topics only.

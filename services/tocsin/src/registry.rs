@@ -13,7 +13,7 @@ use tocsin_domain::topics::Topics;
 use tocsin_domain::wire::catalogue::{self, Known};
 use ureq::Agent;
 use ureq::http::{Method, Request};
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,7 +83,7 @@ impl From<RegistryError> for anyhow::Error {
 impl Registry {
     /// The registry at that address. It is not asked anything yet.
     pub fn new(options: &RegistryOptions) -> Registry {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+        let tls = TlsConfig::builder().root_certs(trusted(&options.url)).build();
         let agent = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -236,6 +236,20 @@ impl Registry {
             self.url
         ))
     }
+}
+
+/// Whom this machine trusts, so that a registry may have a certificate of the house; as mail and Kafka.
+fn trusted(url: &str) -> RootCerts {
+    if !url.starts_with("https://") {
+        return RootCerts::WebPki;
+    }
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "a trusted certificate of this machine cannot be read");
+    }
+    RootCerts::new_with_certs(
+        &found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect::<Vec<_>>(),
+    )
 }
 
 /// As much of an answer as helps somebody who reads it.

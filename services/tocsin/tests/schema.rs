@@ -52,7 +52,7 @@ fn publish(data: &Path, id: u32, hour: i64) {
     let mut worker =
         log.worker(&WorkerSpec { id: "elsewhere".to_owned(), ..WorkerSpec::default() }).unwrap();
     let reading = Reading {
-        id: Id::of("reading", &[hour.to_string().as_bytes()]),
+        id: Id::of("reading", &[&hour.to_be_bytes()]),
         tenant: "default",
         subject: "Market",
         measure: "pm25",
@@ -67,7 +67,8 @@ fn publish(data: &Path, id: u32, hour: i64) {
     };
     let mut value = [&[0][..], &id.to_be_bytes()].concat();
     reading.encode(&mut value);
-    let mut transaction = Transaction { time: facts::now(), ..Transaction::default() };
+    let mut transaction = Transaction::default();
+    transaction.time = facts::now();
     let partitions = log.partitions(topics::AQI_READINGS).unwrap();
     let topic = transaction.register(topics::AQI_READINGS, partitions);
     let key = b"default/Market/pm25";

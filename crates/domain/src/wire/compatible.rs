@@ -27,9 +27,9 @@ fn pair(older: &str, newer: &str) -> Result<(), WireError> {
     // Our codecs read fields in their order: a new one comes last.
     let moved = before.iter().zip(&after).find(|(before, after)| before != after);
     match moved {
-        Some((before, after)) => {
-            Err(fault(format!("field {after:?} stands where {before:?} was: add fields at the end")))
-        }
+        Some((before, after)) => Err(fault(format!(
+            "field {after:?} stands where {before:?} was: add fields at the end"
+        ))),
         None if after.len() < before.len() => {
             Err(fault(format!("field {:?} is gone: keep every field", before[after.len()])))
         }
@@ -51,9 +51,8 @@ mod tests {
 
     #[test]
     fn what_would_break_a_reader_is_refused_with_the_reason() {
-        let schema = |fields: &str| {
-            format!(r#"{{"type": "record", "name": "R", "fields": [{fields}]}}"#)
-        };
+        let schema =
+            |fields: &str| format!(r#"{{"type": "record", "name": "R", "fields": [{fields}]}}"#);
         let a = r#"{"name": "a", "type": "string", "default": ""}"#;
         let b = r#"{"name": "b", "type": "string", "default": ""}"#;
         for (newer, reason) in [

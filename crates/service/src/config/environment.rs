@@ -11,8 +11,7 @@ use toml::de::{DeTable, DeValue};
 const PREFIX: &str = "TOCSIN_";
 
 /// Sections that variables can set, and how many names stand between section and key.
-const SECTIONS: [(&str, usize); 4] =
-    [("log", 0), ("store", 0), ("schema", 0), ("channels", 1)];
+const SECTIONS: [(&str, usize); 4] = [("log", 0), ("store", 0), ("schema", 0), ("channels", 1)];
 
 /// Keys that hold a secret: they are never read as numbers, and `<key>_file` names a file.
 const SECRETS: [&str; 3] = ["password", "token", "secret"];

@@ -79,9 +79,12 @@ fn registry(section: Section) -> Result<Option<RegistryOptions>, String> {
 pub fn registry_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match rest.map(|rest| rest.trim_end_matches('/')) {
-        None | Some("") => Err("`registry` must be an address such as http://127.0.0.1:8081".to_owned()),
+        None | Some("") => {
+            Err("`registry` must be an address such as http://127.0.0.1:8081".to_owned())
+        }
         Some(rest) if rest.contains('@') => {
-            Err("`registry` holds a login: say `username` and `password_file` of [schema] instead".to_owned())
+            Err("`registry` holds a login: say `username` and `password_file` of [schema] instead"
+                .to_owned())
         }
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
     }
