@@ -92,7 +92,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[test]
 fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
-    let kills = number("TOCSIN_CLUSTER_KILLS", 30);
+    let kills = number("TOCSIN_CLUSTER_KILLS", 12);
     let seed = number("TOCSIN_KILL_SEED", 1);
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
