@@ -15,7 +15,10 @@ pub enum Failure {
     /// The transaction can never be committed by this worker.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The rows could not be written.
+    /// The rows cannot be written now.
+    #[error("cannot write the projections now: {0}")]
+    Away(String),
+    /// The rows can never be written.
     #[error("cannot write the projections: {0}")]
     Sink(String),
     /// There is state, but nobody knows up to which input.

@@ -15,7 +15,7 @@ use crate::record::Batch;
 use crate::state::{Clock, Store};
 use crate::step::{Ring, Step};
 use crate::table::Tables;
-pub use crate::terms::{Options, Sink, Turn};
+pub use crate::terms::{Options, Sink, SinkError, Turn};
 use crate::topology::Topology;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,8 +98,8 @@ impl<S: Step> Processor<S> {
     /// One turn: catch up the tables, poll, step, ring what is due, commit.
     pub fn turn(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
         let turn = match self.turn_once(timeout, now) {
-            Err(Failure::Log(LogError::Unavailable(reason))) => {
-                tracing::warn!(service = self.topology.service, reason, "waiting for the log");
+            Err(Failure::Log(LogError::Unavailable(reason)) | Failure::Away(reason)) => {
+                tracing::warn!(service = self.topology.service, reason, "waiting");
                 self.drop_work();
                 Turn { aborted: true, ..Turn::default() }
             }
@@ -248,7 +248,10 @@ impl<S: Step> Processor<S> {
             self.fold();
             return Ok(Turn::default());
         }
-        self.sink.write(&mut self.effects.writes).map_err(Failure::Sink)?;
+        self.sink.write(&mut self.effects.writes).map_err(|error| match error {
+            SinkError::Away(reason) => Failure::Away(reason),
+            SinkError::Refused(reason) => Failure::Sink(reason),
+        })?;
         crash::point("before-commit");
         let (started, tally) = (Instant::now(), self.effects.tally);
         let published = self.effects.transaction.records() as u64;

@@ -38,13 +38,22 @@ impl Default for Options {
 /// Makes the rows that a step asked for, before the commit. Called again with the same rows after a
 /// crash, so it must be idempotent.
 pub trait Sink<W>: Send {
-    /// Writes the rows; an error stops the processor before the commit, and nothing is lost.
-    fn write(&mut self, rows: &mut Vec<W>) -> Result<(), String>;
+    /// Writes the rows. After an error nothing is committed, so nothing is lost.
+    fn write(&mut self, rows: &mut Vec<W>) -> Result<(), SinkError>;
+}
+
+/// Why rows were not written.
+#[derive(Debug)]
+pub enum SinkError {
+    /// It may work later: the same inputs are taken in again until it does.
+    Away(String),
+    /// It never will: the processor stops.
+    Refused(String),
 }
 
 /// For steps that write no rows.
 impl<W> Sink<W> for () {
-    fn write(&mut self, rows: &mut Vec<W>) -> Result<(), String> {
+    fn write(&mut self, rows: &mut Vec<W>) -> Result<(), SinkError> {
         rows.clear();
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tocsin_domain::Micros;
 use tocsin_domain::topics::PROJECT_TOTALS_CHANGELOG;
 use tocsin_domain::wire::SchemaIds;
-use tocsin_store::{Store as Tables, Write};
-use tocsin_stream::processor::Sink;
+use tocsin_store::{Store as Tables, StoreError, Write};
+use tocsin_stream::processor::{Sink, SinkError};
 use tocsin_stream::state::Store;
 use tocsin_stream::{Effects, Poison, Record, Step, Topology};
 
@@ -75,9 +75,12 @@ impl StoreSink {
 }
 
 impl Sink<Write> for StoreSink {
-    fn write(&mut self, rows: &mut Vec<Write>) -> Result<(), String> {
+    fn write(&mut self, rows: &mut Vec<Write>) -> Result<(), SinkError> {
         if !rows.is_empty() {
-            self.0.apply(rows).map_err(|error| error.to_string())?;
+            self.0.apply(rows).map_err(|error| match error {
+                StoreError::Refused { .. } => SinkError::Refused(error.to_string()),
+                StoreError::Failed { .. } => SinkError::Away(error.to_string()),
+            })?;
             rows.clear();
         }
         Ok(())
