@@ -252,14 +252,17 @@ fn trusted(url: &str) -> RootCerts {
     )
 }
 
-/// As much of an answer as helps somebody who reads it.
+/// As much of an answer as helps somebody who reads it, on one line.
 fn cut(text: &str) -> String {
-    text.chars().take(300).collect()
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(300).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
 
     #[test]
     fn every_topic_with_a_schema_is_a_subject() {
@@ -271,9 +274,31 @@ mod tests {
     }
 
     #[test]
+    fn a_login_is_sent_and_not_shown() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            (&stream).write_all(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n").unwrap();
+            head
+        });
+        let login = Some(("ada".to_owned(), "geheim".to_owned().into()));
+        let error = Registry::new(&RegistryOptions { url, login }).versions("x-value").unwrap_err();
+        let head = asked.join().unwrap();
+        assert_eq!(head[0], "GET /subjects/x-value/versions HTTP/1.1");
+        assert!(
+            head.iter().any(|h| h.eq_ignore_ascii_case("authorization: Basic YWRhOmdlaGVpbQ=="))
+        );
+        assert!(matches!(&error, RegistryError::Refused(text) if !text.contains("geheim")));
+    }
+
+    #[test]
     fn each_refusal_says_what_to_do() {
         let options = RegistryOptions { url: "http://r:1".to_owned(), login: None };
         let registry = Registry::new(&options);
+        assert_eq!(cut("<p>\n  no"), "<p> no");
         for (status, says) in [
             (401, "`password` in [schema]"),
             (403, "`password` in [schema]"),

@@ -1,6 +1,7 @@
 //! What a cluster is asked and told about its topics. What they should be is decided elsewhere, see
 //! `topics`. It deletes nothing and adds no partitions.
 
+use crate::kafka::LOOK;
 use crate::kafka::client::{Context, KafkaOptions};
 use crate::kafka::cluster::CALL;
 use crate::kafka::topics::{Change, Config, Found, Wanted};
@@ -9,13 +10,14 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigResource, ConfigSource, NewTopic,
     OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Instant;
 
 /// A cluster, for whoever looks after its topics.
 pub struct KafkaAdmin {
@@ -52,7 +54,14 @@ impl KafkaAdmin {
         let failed = |error| self.options.unavailable("ask for the topics", error);
         let metadata = self.client.inner().fetch_metadata(None, CALL).map_err(failed)?;
         let mut found = BTreeMap::new();
-        for topic in metadata.topics().iter().filter(|topic| topic.error().is_none()) {
+        for topic in metadata.topics() {
+            if let Some(code) = topic.error() {
+                // To take it for a topic that is not there would be to create it.
+                match wanted.iter().any(|wanted| wanted.name == topic.name()) {
+                    true => return Err(failed(KafkaError::MetadataFetch(code.into()))),
+                    false => continue,
+                }
+            }
             let copies = topic.partitions().iter().map(|partition| partition.replicas().len());
             let replication = copies.min().unwrap_or_default() as u32;
             let partitions = topic.partitions().len() as u32;
@@ -108,6 +117,22 @@ impl KafkaAdmin {
                 Err((topic, code)) => {
                     return Err(refused(&format!("create topic {topic:?}"), code));
                 }
+            }
+        }
+        topics.iter().try_for_each(|topic| self.await_leaders(topic))
+    }
+
+    /// A topic that was created is shown before its leaders answer; whoever starts next needs them.
+    fn await_leaders(&self, topic: &Wanted) -> Result<(), LogError> {
+        let end = Instant::now() + CALL;
+        for partition in 0..topic.partitions as i32 {
+            let asked = || self.client.inner().fetch_watermarks(&topic.name, partition, CALL);
+            while let Err(error) = asked() {
+                if Instant::now() > end {
+                    let doing = format!("find the leaders of the new topic {:?}", topic.name);
+                    return Err(self.options.unavailable(&doing, error));
+                }
+                std::thread::sleep(LOOK);
             }
         }
         Ok(())

@@ -49,7 +49,8 @@ pub fn serve(command: &mut Command) -> (Running, String) {
     while let Ok(line) = receiver.recv_timeout(Duration::from_secs(60)) {
         said.push_str(&line);
         said.push('\n');
-        if let Some(at) = line.find("http://") {
+        // What is logged may name other addresses.
+        if let Some(at) = line.find("http://").filter(|_| !line.starts_with('{')) {
             let url = line[at..].split(['/', ' ']).take(3).collect::<Vec<_>>().join("/");
             return (running, url);
         }
