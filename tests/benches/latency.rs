@@ -1,7 +1,8 @@
 //! From append to accepted mail, at 1,000 events a second over real SMTP on this machine: one event
 //! in twenty raises an alert that somebody watches.
 //!
-//! `cargo bench -p tocsin-tests --bench latency` prints one line of JSON.
+//! `cargo bench -p tocsin-tests --bench latency` prints one line of JSON. With TOCSIN_BENCH_CLUSTER=1 the
+//! services run over Kafka and Cassandra, and ten events are appended at a time.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,14 +15,18 @@
 mod support;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{Meter, quantile, reading};
 use tocsin::facts;
 use tocsin::runtime::Node;
 use tocsin::settings::Settings;
 use tocsin_domain::event::reading_key;
-use tocsin_domain::topics;
+use tocsin_domain::topics::{self, Topics};
+use tocsin_stream::Log;
+use tocsin_stream::kafka::{KafkaLog, KafkaOptions};
 use tocsin_stream::log::{Transaction, WorkerSpec};
+use tocsin_testkit::servers::{Kind, Private};
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 const RATE: u64 = 1_000;
@@ -36,8 +41,12 @@ fn main() {
          [[watches]]\nemail = \"ada@example.org\"\ndetector = \"high\"\non = [\"raised\"]\n",
         server.port()
     );
-    let settings = Settings::parse(&text, "benchmark", facts::now()).unwrap();
     let directory = tempfile::tempdir().unwrap();
+    let cluster =
+        std::env::var_os("TOCSIN_BENCH_CLUSTER").map(|_| Cluster::start(directory.path()));
+    let text = cluster.as_ref().map(Cluster::configuration).unwrap_or_default() + &text;
+    let batch = if cluster.is_some() { 10 } else { 1 };
+    let settings = Settings::parse(&text, "benchmark", facts::now()).unwrap();
     let node = Node::start(settings, directory.path(), "127.0.0.1:0".parse().unwrap()).unwrap();
     while ureq::get(format!("{}/readyz", node.url)).call().is_err() {
         std::thread::sleep(Duration::from_millis(5));
@@ -63,8 +72,10 @@ fn main() {
         if alarming {
             appended.insert(subject, Instant::now());
         }
-        transaction.time = facts::now();
-        worker.commit(&mut transaction).unwrap();
+        if (event + 1) % batch == 0 {
+            transaction.time = facts::now();
+            worker.commit(&mut transaction).unwrap();
+        }
     }
     assert!(server.wait_for(appended.len(), Duration::from_secs(30)), "mails are missing");
     let cpu = meter.cpu();
@@ -78,7 +89,8 @@ fn main() {
     assert_eq!(waits.len(), appended.len(), "each mail once");
     waits.sort_by(f64::total_cmp);
     println!(
-        "{{\"benchmark\":\"latency\",\"events_per_second\":{RATE},\"mails\":{},\"p50_ms\":{:.1},\"p99_ms\":{:.1},\"max_ms\":{:.1},\"cpu_share\":{:.2}}}",
+        "{{\"benchmark\":\"latency\",\"cluster\":{},\"events_per_second\":{RATE},\"mails\":{},\"p50_ms\":{:.1},\"p99_ms\":{:.1},\"max_ms\":{:.1},\"cpu_share\":{:.2}}}",
+        cluster.is_some(),
         waits.len(),
         quantile(&waits, 0.5),
         quantile(&waits, 0.99),
@@ -87,4 +99,32 @@ fn main() {
     );
     node.stop.stop();
     node.wait().unwrap();
+}
+
+/// Servers for the services to run over.
+struct Cluster {
+    kafka: Private,
+    cql: Private,
+}
+
+impl Cluster {
+    fn start(directory: &Path) -> Cluster {
+        let cluster = Cluster {
+            kafka: Private::start(Kind::Kafka, &directory.join("kafka")),
+            cql: Private::start(Kind::Cql, &directory.join("cassandra")),
+        };
+        let bootstrap = cluster.kafka.address().to_owned();
+        let options = KafkaOptions { bootstrap, ..KafkaOptions::default() };
+        let log = KafkaLog::connect(options).unwrap();
+        log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        cluster
+    }
+
+    fn configuration(&self) -> String {
+        format!(
+            "[log]\nkind = \"kafka\"\nbootstrap = \"{}\"\nreplication_factor = 1\n[store]\nkind = \"cql\"\ncontact_points = \"{}\"\nkeyspace = \"latency\"\ndialect = \"cassandra\"\n",
+            self.kafka.address(),
+            self.cql.address()
+        )
+    }
 }

@@ -72,9 +72,10 @@ fn start(at: &Path, (service, slot): (&str, u32), crash: Option<String>) -> Runn
     Running(command.spawn().unwrap())
 }
 
-fn projections(at: &Path, what: &str) -> Result<(), String> {
+/// A command that ends, and what it said if it failed.
+fn run(at: &Path, words: &[&str]) -> Result<(), String> {
     let mut command = tocsin();
-    command.args(["projections", what, "--config"]).arg(at.join("tocsin.toml"));
+    command.args(words).arg("--config").arg(at.join("tocsin.toml"));
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     let ok = output.status.success().then_some(());
@@ -107,7 +108,8 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
     let wanted = backtest(&settings, Some("walk"), &files, facts::now()).unwrap();
     let wanted: BTreeSet<Id> = wanted.alerts.iter().map(|alert| alert.id).collect();
     assert!(wanted.len() > 500, "the walk is too calm: {} alerts", wanted.len());
-    projections(at, "migrate").unwrap();
+    run(at, &["topics", "apply", "--yes"]).unwrap();
+    run(at, &["projections", "migrate"]).unwrap();
 
     let mut processes: Vec<Running> =
         VICTIMS.iter().map(|(service, slot, _)| start(at, (service, *slot), None)).collect();
@@ -152,7 +154,7 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
     until("every delivery is final", || open_deliveries(&*log) == 0);
     check_alerts(&alerts(), &wanted);
     check_mails(&*log, &server, kills, seed, &deaths);
-    until("the tables are as the log says", || projections(at, "verify").is_ok());
+    until("the tables are as the log says", || run(at, &["projections", "verify"]).is_ok());
 }
 
 /// As it should be done: under another name first, so that it comes whole.
