@@ -17,6 +17,9 @@ pub struct Copies {
 /// Configuration of a topic by the broker's names.
 pub type Config = BTreeMap<String, String>;
 
+/// How many copies must have a record, by the broker's name.
+const IN_SYNC: &str = "min.insync.replicas";
+
 /// What a topic is made with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -35,7 +38,7 @@ impl Wanted {
     pub fn of(topic: &Topic, copies: Copies) -> Wanted {
         let named = topic_config(topic).into_iter();
         let mut config: Config = named.map(|(name, value)| (name.to_owned(), value)).collect();
-        config.insert("min.insync.replicas".to_owned(), copies.in_sync.to_string());
+        config.insert(IN_SYNC.to_owned(), copies.in_sync.to_string());
         let (name, partitions) = (topic.name.clone(), topic.partitions);
         Wanted { name, partitions, replication: copies.replication, config }
     }
@@ -185,12 +188,18 @@ fn differences(wanted: &Wanted, found: Option<&Found>) -> Vec<Change> {
     }
     for (name, to) in &wanted.config {
         let from = found.config.get(name).cloned();
-        if from.as_ref() != Some(to) {
+        if from.as_ref() != Some(to) && !stops_writing(name, to, found) {
             let (name, to) = (name.clone(), to.clone());
             changes.push(Change::Configure { topic: topic(), name, from, to });
         }
     }
     changes
+}
+
+/// Whether a setting would ask for more copies than there are: nobody could write any more. That the
+/// copies are too few is said by itself.
+fn stops_writing(name: &str, to: &str, found: &Found) -> bool {
+    name == IN_SYNC && to.parse::<u32>().is_ok_and(|in_sync| in_sync > found.replication)
 }
 
 /// Whether a topic's first word, up to its dot, is that of a topic of ours.
@@ -297,6 +306,21 @@ mod tests {
             (wanted.name.clone(), Found { partitions, replication: 3, config })
         };
         assert_eq!(plan(&wanted, &wanted.iter().map(found).collect()), []);
+    }
+
+    #[test]
+    fn no_more_copies_must_have_a_record_than_there_are() {
+        let wanted = Wanted::of(Topics::builtin().iter().next().unwrap(), COPIES);
+        for (replication, changes) in [(1, 1), (2, 2), (3, 1)] {
+            let mut config = wanted.config.clone();
+            config.insert(IN_SYNC.to_owned(), "1".to_owned());
+            let found = Found { partitions: wanted.partitions, replication, config };
+            let cluster = BTreeMap::from([(wanted.name.clone(), found)]);
+            let planned = plan(std::slice::from_ref(&wanted), &cluster);
+            assert_eq!(planned.len(), changes, "{replication}: {planned:?}");
+            let sets = planned.iter().any(|change| change.remedy() == Remedy::Apply);
+            assert_eq!(sets, replication >= 2, "{replication}: {planned:?}");
+        }
     }
 
     #[test]
