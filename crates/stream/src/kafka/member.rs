@@ -12,7 +12,7 @@ use crate::log::{LogError, Polled, Span, WorkerSpec};
 use crate::record::Batch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::Offset;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use tocsin_domain::TopicPartition;
 
 /// How long a question to the broker may take.
 const CALL: Duration = Duration::from_secs(10);
+/// How long a seek may take; it asks nobody.
+const SEEK: Duration = Duration::from_secs(1);
 /// How late something may be seen that does not ring the bell.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,8 @@ pub(super) struct Member {
     coming: Option<Vec<u32>>,
     /// The seat that is served first by the next poll.
     turn: usize,
+    /// Whether the client reads from elsewhere than it should.
+    astray: bool,
     messages: Messages,
     _changes: Option<Queue<Context>>,
     bell: Bell,
@@ -79,6 +83,7 @@ impl Member {
             leaving: Vec::new(),
             coming: None,
             turn: 0,
+            astray: false,
             messages: Messages::default(),
             _changes: Queue::of_client(&consumer, bell.rope()),
             bell,
@@ -106,7 +111,7 @@ impl Member {
             if let Some(change) = self.change()? {
                 return Ok(change);
             }
-            let batches = self.take(max)?;
+            let batches = if self.stands_right() { self.take(max)? } else { Vec::new() };
             let left =
                 until.map_or(GLANCE, |until| until.saturating_duration_since(Instant::now()));
             if !batches.is_empty() || left.is_zero() || self.bell.wait(left.min(GLANCE)) {
@@ -313,24 +318,30 @@ impl Member {
         }
     }
 
-    /// As [`crate::Worker::rewind`].
-    pub(super) fn rewind(&mut self) -> Result<(), LogError> {
+    /// As [`crate::Worker::rewind`]: nothing is read before every seat stands where it should.
+    pub(super) fn rewind(&mut self) {
         self.messages.clear();
         for seat in &mut self.seats {
             seat.next = seat.committed.unwrap_or(seat.start);
         }
-        let begun = Instant::now();
-        loop {
+        self.astray = true;
+    }
+
+    /// Seeks after a rewind. A partition that cannot be sought has mostly gone, as the next change
+    /// will say; to read on from where it stands would leave records out.
+    fn stands_right(&mut self) -> bool {
+        if self.astray {
             let list = offsets(self.seats.iter().map(|seat| (&seat.at, seat.next)));
-            let sought = list.and_then(|list| self.consumer.seek_partitions(list, CALL));
-            match sought {
-                Ok(_) => return Ok(()),
-                Err(error) if begun.elapsed() > CALL * 6 => {
-                    return Err(self.options.unavailable("rewind", error));
-                }
-                Err(error) => tracing::warn!(%error, "rewinding again"),
+            let sought = list.and_then(|list| self.consumer.seek_partitions(list, SEEK));
+            let each = |list: TopicPartitionList| {
+                list.elements().iter().try_for_each(|element| element.error())
+            };
+            match sought.and_then(each) {
+                Ok(()) => self.astray = false,
+                Err(error) => tracing::warn!(%error, "cannot go back to the last commit yet"),
             }
         }
+        !self.astray
     }
 }
 

@@ -105,7 +105,10 @@ impl Worker for KafkaWorker {
     }
 
     fn rewind(&mut self) -> Result<(), LogError> {
-        self.member.as_mut().map_or(Ok(()), Member::rewind)
+        if let Some(member) = &mut self.member {
+            member.rewind();
+        }
+        Ok(())
     }
 
     fn committed(&self, at: &TopicPartition) -> Result<Option<u64>, LogError> {
