@@ -2,7 +2,8 @@
 //! detectors share the work: no alert is lost and none comes twice, a subject's alerts keep their
 //! order, no mail is lost, what is copied was in flight, and the tables are as the log says.
 //!
-//! `TOCSIN_CLUSTER_KILLS` and `TOCSIN_KILL_SEED` change how often and in which order.
+//! It takes minutes, so it is run by hand: `TOCSIN_CLUSTER_KILLS` says how often, `TOCSIN_KILL_SEED` in
+//! which order. One death in a cluster is in `cluster.rs`, and in every run.
 
 #![allow(
     clippy::unwrap_used,
@@ -93,7 +94,11 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[test]
 fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
-    let kills = number("TOCSIN_CLUSTER_KILLS", 12);
+    let kills = number("TOCSIN_CLUSTER_KILLS", 0);
+    if kills == 0 {
+        eprintln!("NOT RUN: say how many kills with TOCSIN_CLUSTER_KILLS");
+        return;
+    }
     let seed = number("TOCSIN_KILL_SEED", 1);
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();

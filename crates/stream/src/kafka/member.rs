@@ -22,6 +22,8 @@ use tocsin_domain::TopicPartition;
 const CALL: Duration = Duration::from_secs(10);
 /// How long a seek may take; it asks nobody.
 const SEEK: Duration = Duration::from_secs(1);
+/// How long it is tried to go back; then a new process does better.
+const ASTRAY: Duration = Duration::from_secs(60);
 /// How late something may be seen that does not ring the bell.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -37,8 +39,8 @@ pub(super) struct Member {
     coming: Option<Vec<u32>>,
     /// The seat that is served first by the next poll.
     turn: usize,
-    /// Whether the client reads from elsewhere than it should.
-    astray: bool,
+    /// Since when the client reads from elsewhere than it should.
+    astray: Option<Instant>,
     messages: Messages,
     _changes: Option<Queue<Context>>,
     bell: Bell,
@@ -83,7 +85,7 @@ impl Member {
             leaving: Vec::new(),
             coming: None,
             turn: 0,
-            astray: false,
+            astray: None,
             messages: Messages::default(),
             _changes: Queue::of_client(&consumer, bell.rope()),
             bell,
@@ -111,7 +113,7 @@ impl Member {
             if let Some(change) = self.change()? {
                 return Ok(change);
             }
-            let batches = if self.stands_right() { self.take(max)? } else { Vec::new() };
+            let batches = if self.stands_right()? { self.take(max)? } else { Vec::new() };
             let left =
                 until.map_or(GLANCE, |until| until.saturating_duration_since(Instant::now()));
             if !batches.is_empty() || left.is_zero() || self.bell.wait(left.min(GLANCE)) {
@@ -324,24 +326,28 @@ impl Member {
         for seat in &mut self.seats {
             seat.next = seat.committed.unwrap_or(seat.start);
         }
-        self.astray = true;
+        self.astray.get_or_insert_with(Instant::now);
     }
 
     /// Seeks after a rewind. A partition that cannot be sought has mostly gone, as the next change
     /// will say; to read on from where it stands would leave records out.
-    fn stands_right(&mut self) -> bool {
-        if self.astray {
-            let list = offsets(self.seats.iter().map(|seat| (&seat.at, seat.next)));
-            let sought = list.and_then(|list| self.consumer.seek_partitions(list, SEEK));
-            let each = |list: TopicPartitionList| {
-                list.elements().iter().try_for_each(|element| element.error())
-            };
-            match sought.and_then(each) {
-                Ok(()) => self.astray = false,
-                Err(error) => tracing::warn!(%error, "cannot go back to the last commit yet"),
+    fn stands_right(&mut self) -> Result<bool, LogError> {
+        let Some(since) = self.astray else { return Ok(true) };
+        let list = offsets(self.seats.iter().map(|seat| (&seat.at, seat.next)));
+        let sought = list.and_then(|list| self.consumer.seek_partitions(list, SEEK));
+        let each = |list: TopicPartitionList| {
+            list.elements().iter().try_for_each(|element| element.error())
+        };
+        match sought.and_then(each) {
+            Ok(()) => self.astray = None,
+            Err(error) if since.elapsed() > ASTRAY => {
+                return Err(LogError::Refused(format!(
+                    "the Kafka client cannot go back to the last commit: {error}; start this process again"
+                )));
             }
+            Err(error) => tracing::warn!(%error, "cannot go back to the last commit yet"),
         }
-        !self.astray
+        Ok(self.astray.is_none())
     }
 }
 
