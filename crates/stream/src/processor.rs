@@ -330,8 +330,8 @@ impl<S: Step> Processor<S> {
 
     /// Restores on: everything if nothing is ready, else one piece, so that nobody has to wait.
     fn restore_pieces(&mut self, now: Micros) -> Result<(), Failure> {
-        let ready: Vec<u32> = self.held.ready.keys().copied().collect();
-        for _ in 0..if ready.is_empty() { self.held.restoring() } else { 1 } {
+        let pieces = if self.held.ready.is_empty() { self.held.restoring() } else { 1 };
+        for _ in 0..pieces {
             self.tables.assign(&*self.log, &self.topology.tables, self.held.coming())?;
             let origin = Origin {
                 log: &*self.log,
