@@ -66,7 +66,10 @@ fn start(at: &Path, (service, slot): (&str, u32), crash: Option<String>) -> Runn
     command.arg(service).arg("--config").arg(at.join("tocsin.toml"));
     command.args(["--admin", "127.0.0.1:0", "--slot", &slot.to_string()]);
     command.arg("--data").arg(at.join(format!("{service}-{slot}")));
-    command.env("TOCSIN_LOG", "error").stdout(Stdio::null()).stderr(Stdio::null());
+    // One file for all lives of a process, one after another.
+    let log = at.join(format!("{service}-{slot}.log"));
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    command.env("TOCSIN_LOG", "info").stdout(Stdio::null()).stderr(log);
     if let Some(crash) = crash {
         command.env("TOCSIN_CRASH_AT", crash);
     }
@@ -100,7 +103,10 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
         return;
     }
     let seed = number("TOCSIN_KILL_SEED", 1);
-    let directory = tempfile::tempdir().unwrap();
+    let mut directory = tempfile::tempdir().unwrap();
+    // Kept if the test fails: the logs of the processes say why.
+    directory.disable_cleanup(true);
+    eprintln!("in {}", directory.path().display());
     let at = directory.path();
     let incoming = at.join("incoming");
     std::fs::create_dir(&incoming).unwrap();
@@ -160,6 +166,8 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
     check_alerts(&alerts(), &wanted);
     check_mails(&*log, &server, kills, seed, &deaths);
     until("the tables are as the log says", || run(at, &["projections", "verify"]).is_ok());
+    drop((processes, kafka));
+    directory.disable_cleanup(false);
 }
 
 /// As it should be done: under another name first, so that it comes whole.

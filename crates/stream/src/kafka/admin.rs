@@ -125,14 +125,17 @@ impl KafkaAdmin {
     /// A topic that was created is shown before its leaders answer; whoever starts next needs them.
     fn await_leaders(&self, topic: &Wanted) -> Result<(), LogError> {
         let end = Instant::now() + CALL;
+        let client = self.client.inner();
         for partition in 0..topic.partitions as i32 {
-            let asked = || self.client.inner().fetch_watermarks(&topic.name, partition, CALL);
-            while let Err(error) = asked() {
+            while let Err(error) = client.fetch_watermarks(&topic.name, partition, CALL) {
                 if Instant::now() > end {
                     let doing = format!("find the leaders of the new topic {:?}", topic.name);
                     return Err(self.options.unavailable(&doing, error));
                 }
                 std::thread::sleep(LOOK);
+                // The client believes for minutes what it heard of a topic first, be it half of it.
+                // How this question ends does not matter: the one above is asked again.
+                let _ = client.fetch_metadata(Some(&topic.name), CALL);
             }
         }
         Ok(())

@@ -227,6 +227,9 @@ impl ClientContext for Context {
     fn stats_raw(&self, _: &[u8]) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if is_away(&error) {
+            return tracing::debug!(%error, reason, "kafka client");
+        }
         tracing::warn!(%error, reason, "kafka client");
     }
 }
@@ -265,6 +268,13 @@ impl ProducerContext for Context {
             tracing::debug!(%error, "a record was not delivered");
         }
     }
+}
+
+/// Whether no broker could be reached: said again and again, and once already by the client's own log.
+pub(super) fn is_away(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(Code::AllBrokersDown | Code::BrokerTransportFailure))
 }
 
 /// Whether the client can never go on.

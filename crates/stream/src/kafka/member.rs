@@ -3,7 +3,7 @@
 //! that was not opened yet keeps its records where they are, and holds up no other.
 
 use crate::kafka::bell::Bell;
-use crate::kafka::client::{Change, Context, KafkaOptions, is_fatal};
+use crate::kafka::client::{Change, Context, KafkaOptions, is_away, is_fatal};
 use crate::kafka::cluster::watermarks;
 use crate::kafka::gather::Gather;
 use crate::kafka::native::{Messages, Queue};
@@ -12,6 +12,7 @@ use crate::log::{LogError, Polled, Span, WorkerSpec};
 use crate::record::Batch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -159,12 +160,19 @@ impl Member {
     /// Lets the client work: it tells of changes and errors.
     fn serve(&self) -> Result<(), LogError> {
         match self.consumer.poll(Duration::ZERO) {
-            None | Some(Ok(_)) => Ok(()),
+            None => Ok(()),
+            // Whoever asks for it in vain in its own queue would leave it out.
+            Some(Ok(message)) => Err(self.options.unavailable(
+                &format!("read {:?} in its order", message.topic()),
+                format!("offset {} came beside its queue", message.offset()),
+            )),
             Some(Err(error)) if is_fatal(&error) => Err(LogError::Refused(format!(
                 "this member cannot stay in its group: {error}; give every process of a service a slot of its own, and see that it may read its topics"
             ))),
             Some(Err(error)) => {
-                tracing::warn!(%error, "kafka consumer");
+                if !is_away(&error) {
+                    tracing::warn!(%error, "kafka consumer");
+                }
                 Ok(())
             }
         }
@@ -237,17 +245,17 @@ impl Member {
     }
 
     fn let_go(&mut self) -> Result<(), LogError> {
-        let leaving = std::mem::take(&mut self.leaving);
-        let (gone, kept) = std::mem::take(&mut self.seats)
-            .into_iter()
-            .partition::<Vec<_>, _>(|seat| leaving.contains(&seat.at.partition));
-        self.seats = kept;
-        if leaving.is_empty() {
+        if self.leaving.is_empty() {
             return Ok(());
         }
-        let list = offsets(gone.iter().map(|seat| (&seat.at, seat.next)));
+        let goes = |seat: &Seat| self.leaving.contains(&seat.at.partition);
+        let gone = self.seats.iter().filter(|seat| goes(seat));
+        let list = offsets(gone.map(|seat| (&seat.at, seat.next)));
         list.and_then(|list| self.consumer.incremental_unassign(&list))
-            .map_err(|error| self.options.unavailable("let go of partitions", error))
+            .map_err(|error| self.options.unavailable("let go of partitions", error))?;
+        let leaving = std::mem::take(&mut self.leaving);
+        self.seats.retain(|seat| !leaving.contains(&seat.at.partition));
+        Ok(())
     }
 
     /// As [`crate::Worker::open`].
@@ -369,9 +377,20 @@ impl Seat {
     }
 }
 
+/// The client waits for an answer to each change, and for ever if there is none, even to end.
 impl Drop for Member {
     fn drop(&mut self) {
-        self.consumer.context().close();
         self.messages.clear();
+        let context = self.consumer.context();
+        let asked = context.change().is_some() || self.coming.is_some() || !self.leaving.is_empty();
+        context.close();
+        if !asked {
+            return;
+        }
+        let answered = self.consumer.incremental_assign(&TopicPartitionList::new());
+        let held = answered.and_then(|()| self.consumer.assignment());
+        if let Err(error) = held.and_then(|held| self.consumer.incremental_unassign(&held)) {
+            tracing::warn!(%error, "cannot let go of partitions while leaving the group");
+        }
     }
 }
