@@ -11,7 +11,9 @@ pub use store::StoreSettings;
 
 use crate::exit::{Exit, Kind};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 use tocsin_domain::condition::Condition;
@@ -155,6 +157,30 @@ impl Settings {
             Exit::error(Kind::Configuration, text)
         })
     }
+}
+
+/// The word by `kind` of a section, which says what other keys it has.
+fn kind<K: DeserializeOwned + Default>(
+    document: &Document,
+    section: &str,
+) -> Result<K, ConfigError> {
+    #[derive(Default, Deserialize)]
+    struct Section<K> {
+        kind: Option<K>,
+    }
+    Ok(document.section::<Section<K>>(section)?.kind.unwrap_or_default())
+}
+
+/// What a section says, unless something is wrong with it.
+fn unless<T>(
+    problems: impl IntoIterator<Item = impl Display>,
+    document: &Document,
+    section: &str,
+    value: T,
+) -> Result<T, ConfigError> {
+    let problem = |text| document.problem(section, "", format!("in {section}: {text}"));
+    let errors = problems.into_iter().map(problem);
+    errors.fold(ConfigError::default(), ConfigError::and).or_ok(value)
 }
 
 /// Collects what is wrong, so that all of it is said at once.

@@ -41,12 +41,6 @@ const WRITING: &str = "enable.idempotence enable.gapless.guarantee acks request.
     delivery.report.only.error";
 const TOPICS: &str = "allow.auto.create.topics partitioner";
 
-#[derive(Default, Deserialize)]
-struct KindSection {
-    #[serde(default)]
-    kind: Kind,
-}
-
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
@@ -173,7 +167,7 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Erro
 
 /// Reads the section.
 pub(super) fn read(document: &Document) -> Result<LogSettings, ConfigError> {
-    match document.section::<KindSection>("log")?.kind {
+    match super::kind(document, "log")? {
         Kind::Embedded => {
             let section: EmbeddedSection = document.section("log")?;
             Ok(LogSettings::Embedded(match section.sync {
@@ -185,9 +179,7 @@ pub(super) fn read(document: &Document) -> Result<LogSettings, ConfigError> {
             let section: KafkaSection = document.section("log")?;
             let mut problems = Vec::new();
             let options = kafka(section, document, &mut problems);
-            let problem = |text: String| document.problem("log", "", format!("in log: {text}"));
-            let errors = problems.into_iter().map(problem);
-            errors.fold(ConfigError::default(), ConfigError::and).or_ok(LogSettings::Kafka(options))
+            super::unless(problems, document, "log", LogSettings::Kafka(options))
         }
     }
 }

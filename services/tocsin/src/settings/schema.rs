@@ -33,14 +33,9 @@ pub(super) fn read(
     let section: Section = document.section("schema")?;
     let ids = ids(&section);
     let registry = registry(section);
-    let wrong = |text: String| document.problem("schema", "", format!("in schema: {text}"));
-    match (ids, registry) {
-        (Ok(ids), Ok(registry)) => Ok((ids, registry)),
-        (ids, registry) => {
-            let faults = [ids.err(), registry.err()].into_iter().flatten().map(wrong);
-            Err(faults.fold(ConfigError::default(), ConfigError::and))
-        }
-    }
+    let problems = [ids.as_ref().err().cloned(), registry.as_ref().err().cloned()];
+    let found = (ids.unwrap_or_default(), registry.unwrap_or_default());
+    super::unless(problems.into_iter().flatten(), document, "schema", found)
 }
 
 fn ids(section: &Section) -> Result<SchemaIds, String> {

@@ -16,12 +16,6 @@ pub enum StoreSettings {
 
 const DEFAULT_PORT: u16 = 9042;
 
-#[derive(Default, Deserialize)]
-struct KindSection {
-    #[serde(default)]
-    kind: Kind,
-}
-
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
@@ -63,7 +57,7 @@ struct CqlSection {
 
 /// Reads the section.
 pub(super) fn read(document: &Document) -> Result<StoreSettings, ConfigError> {
-    match document.section::<KindSection>("store")?.kind {
+    match super::kind(document, "store")? {
         Kind::Embedded => {
             document.section::<EmbeddedSection>("store").map(|_| StoreSettings::Embedded)
         }
@@ -71,11 +65,7 @@ pub(super) fn read(document: &Document) -> Result<StoreSettings, ConfigError> {
             let section: CqlSection = document.section("store")?;
             let mut problems = Vec::new();
             let settings = cql(section, &mut problems);
-            let problem = |text| document.problem("store", "", format!("in store: {text}"));
-            let errors = problems.into_iter().map(problem);
-            errors
-                .fold(ConfigError::default(), ConfigError::and)
-                .or_ok(StoreSettings::Cql(settings))
+            super::unless(problems, document, "store", StoreSettings::Cql(settings))
         }
     }
 }
