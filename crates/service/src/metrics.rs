@@ -44,8 +44,8 @@ pub struct Metrics {
     late_events: Counters<1>,
     alerts: Counters<2>,
     deliveries: Counters<1>,
-    commits: Counters<1>,
-    commit_seconds: Histogram,
+    commits: Counters<2>,
+    commit_seconds: Seconds<1>,
     delivery_seconds: Histogram,
     watermark: Floats,
     consumer_lag: Gauges<3>,
@@ -74,7 +74,7 @@ impl Metrics {
             alerts: Family::default(),
             deliveries: Family::default(),
             commits: Family::default(),
-            commit_seconds: histogram(),
+            commit_seconds: Family::new_with_constructor(histogram),
             delivery_seconds: histogram(),
             watermark: Family::default(),
             consumer_lag: Family::default(),
@@ -97,7 +97,7 @@ impl Metrics {
         to.register("late_events", "Events after their watermark", self.late_events.clone());
         to.register("alerts", "Alerts from detectors", self.alerts.clone());
         to.register("deliveries", "Facts about deliveries", self.deliveries.clone());
-        to.register("commits", "Transactions by outcome", self.commits.clone());
+        to.register("commits", "Transactions of a service by outcome", self.commits.clone());
         let commit = self.commit_seconds.clone();
         to.register_with_unit("commit", "Time a commit takes", Unit::Seconds, commit);
         let delivery = self.delivery_seconds.clone();
@@ -157,11 +157,15 @@ impl Metrics {
         self.deliveries.get_or_create(&one("state", state)).inc();
     }
 
-    /// Counts a commit that took `took`; `outcome` is `committed`, `retriable`, `aborted`,
-    /// `unknown` or `fatal`.
-    pub fn commit(&self, outcome: &str, took: Duration) {
-        self.commits.get_or_create(&one("outcome", outcome)).inc();
-        self.commit_seconds.observe(took.as_secs_f64());
+    /// Counts a transaction of `service` that was committed, which took `took`.
+    pub fn committed(&self, service: &str, took: Duration) {
+        self.commits.get_or_create(&two(("service", service), ("outcome", "committed"))).inc();
+        self.commit_seconds.get_or_create(&one("service", service)).observe(took.as_secs_f64());
+    }
+
+    /// Counts a transaction of `service` that was not, or of which that is not known.
+    pub fn aborted(&self, service: &str) {
+        self.commits.get_or_create(&two(("service", service), ("outcome", "aborted"))).inc();
     }
 
     /// Notes how long it took from an alert's detection until its message was sent.
@@ -252,7 +256,8 @@ mod tests {
         metrics.late_events("detect", 2);
         metrics.alert("threshold", "raised");
         metrics.delivery("sent");
-        metrics.commit("committed", Duration::from_millis(3));
+        metrics.committed("detect", Duration::from_millis(3));
+        metrics.aborted("detect");
         metrics.alert_to_sent(Duration::from_millis(300));
         metrics.watermark("detect", Micros(1_500_000));
         metrics.watermark("project", Micros::MIN);
@@ -272,8 +277,9 @@ mod tests {
             "tocsin_late_events_total{service=\"detect\"} 2",
             "tocsin_alerts_total{detector=\"threshold\",state=\"raised\"} 1",
             "tocsin_deliveries_total{state=\"sent\"} 1",
-            "tocsin_commits_total{outcome=\"committed\"} 1",
-            "tocsin_commit_seconds_count 1",
+            "tocsin_commits_total{service=\"detect\",outcome=\"committed\"} 1",
+            "tocsin_commits_total{service=\"detect\",outcome=\"aborted\"} 1",
+            "tocsin_commit_seconds_count{service=\"detect\"} 1",
             "tocsin_alert_to_sent_seconds_count 1",
             "tocsin_watermark_seconds{service=\"detect\"} 1.5",
             "tocsin_consumer_lag{service=\"detect\",topic=\"aqi.readings\",partition=\"3\"} 12",

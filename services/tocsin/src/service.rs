@@ -11,7 +11,6 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tocsin_notify::channels::{self, Channels};
 use tocsin_service::{Stop, lifecycle};
 use tocsin_store::Store;
@@ -203,9 +202,9 @@ fn count(vitals: &Vitals, part: &'static str, turn: &Turn) {
     vitals.restoring(part, turn.restoring);
     let metrics = &vitals.metrics;
     if turn.aborted {
-        metrics.commit("aborted", Duration::ZERO);
+        metrics.aborted(part);
     } else if turn.records > 0 || turn.published > 0 {
-        metrics.commit("committed", turn.commit);
+        metrics.committed(part, turn.commit);
         metrics.records(part, turn.records);
         metrics.late_events(part, turn.tally.late_events);
         metrics.watermark(part, turn.tally.event_time);

@@ -52,6 +52,8 @@ pub fn exported() -> Exported {
         metrics.assigned_partitions(service, 1);
         metrics.restore_left(service, 1);
         metrics.restored(service, moment);
+        metrics.committed(service, moment);
+        metrics.aborted(service);
         metrics.snapshot_age(service, moment);
         metrics.loop_turned(service, Micros(1));
     }
@@ -70,9 +72,6 @@ pub fn exported() -> Exported {
         DeliveryState::Expired,
     ] {
         metrics.delivery(state.as_str());
-    }
-    for outcome in ["committed", "retriable", "aborted", "unknown", "fatal"] {
-        metrics.commit(outcome, moment);
     }
     metrics.alert_to_sent(moment);
     metrics.http("/inbox", 200, moment);
@@ -188,7 +187,7 @@ fn what_the_program_does_not_export_is_found() {
     for (expression, fault) in [
         (r#"up == 0"#, None),
         (r#"tocsin_commits_total{outcome="aborted", job="x"}"#, None),
-        (r#"sum by (component, le) (tocsin_commit_seconds_bucket)"#, None),
+        (r#"sum by (service, le) (tocsin_commit_seconds_bucket)"#, None),
         ("tocsin_commit_total", Some("no metric is called tocsin_commit_total")),
         ("rate(process_cpu[5m])", Some("no metric is called process_cpu")),
         (r#"tocsin_records_total{topic="x"}"#, Some("tocsin_records_total has no label topic")),
