@@ -19,10 +19,10 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is asked of every subject: any version reads what any other wrote.
-const LEVEL: &str = "FULL_TRANSITIVE";
+pub const LEVEL: &str = "FULL_TRANSITIVE";
 
-/// The registry's own numbers: there is no such subject.
-const NO_SUBJECT: u64 = 40401;
+/// The registry's own numbers: there is no such subject, or nothing is said of its compatibility.
+const NOTHING: [u64; 2] = [40401, 40408];
 
 /// Each topic's subject (`<topic>-value`) with the schema of its values, in the order of topics.yaml.
 pub fn subjects() -> Vec<(String, &'static Known)> {
@@ -158,6 +158,22 @@ impl Registry {
         Ok(id)
     }
 
+    /// What the registry asks of new versions of a subject, or of every subject if it says nothing
+    /// of this one; empty if it says nothing at all.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or refuses.
+    pub fn level(&self, subject: &str) -> Result<String, RegistryError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(rename = "compatibilityLevel")]
+            level: String,
+        }
+        let path = format!("/config/{subject}?defaultToGlobal=true");
+        let answer: Option<Answer> = self.found(Method::GET, &path, None)?;
+        Ok(answer.map(|answer| answer.level).unwrap_or_default())
+    }
+
     fn require(&self, subject: &str) -> Result<(), RegistryError> {
         let path = format!("/config/{subject}");
         let body = json!({ "compatibility": LEVEL });
@@ -183,7 +199,7 @@ impl Registry {
             200..300 => serde_json::from_str(&text)
                 .map(Some)
                 .map_err(|error| self.odd(path, &format!("{error} in {:?}", cut(&text)))),
-            404 if number() == Some(NO_SUBJECT) => Ok(None),
+            404 if number().is_some_and(|number| NOTHING.contains(&number)) => Ok(None),
             _ => Err(self.refusal(status, path, &text)),
         }
     }

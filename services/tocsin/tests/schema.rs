@@ -118,6 +118,13 @@ fn ours_are_registered_once_and_their_ids_are_known_without_the_registry() {
         assert_eq!(level["compatibilityLevel"], "FULL_TRANSITIVE", "{subject}: {level}");
     }
 
+    // A registry that lets in what does not fit is told of, and told.
+    let config = format!("{}/config/aqi.readings-value", registry.address());
+    ureq::put(&config).send_json(json!({ "compatibility": "BACKWARD" })).unwrap();
+    ended(&schema("check", &named), 5, &["held to \"BACKWARD\", not FULL_TRANSITIVE"]);
+    ended(&schema("register", &named), 0, &[]);
+    ended(&schema("check", &named), 0, &[]);
+
     let id = first.iter().find(|(name, _)| name == "aqi.readings-value").unwrap().1 as u32;
     let text = format!("[schema]\nregistry = \"{}\"\n", registry.address());
     std::fs::write(at.join("tocsin.toml"), text).unwrap();

@@ -4,7 +4,7 @@
 use crate::cli::{SchemaArgs, SchemaCommand};
 use crate::exit::{Exit, Kind};
 use crate::facts;
-use crate::registry::{Registry, RegistryError, Version, subjects};
+use crate::registry::{LEVEL, Registry, RegistryError, Version, subjects};
 use crate::settings::{RegistryOptions, Settings, registry_url};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -47,7 +47,7 @@ fn check(args: &SchemaArgs) -> anyhow::Result<()> {
     }
     if wrong > 0 {
         let text = format!(
-            "{wrong} schemas are not as they should be; `tocsin schema register` registers what fits, and schemas/README.md says what may change"
+            "{wrong} schemas are not as they should be; `tocsin schema register` registers what fits and sets the compatibility, and schemas/README.md says what may change"
         );
         return Err(Exit::error(Kind::Problems, text));
     }
@@ -101,8 +101,14 @@ fn standing(registry: &Registry, name: String, known: &Known) -> Result<Line, Re
         version.is_avro() && fingerprint(&version.schema) == Ok(known.fingerprint)
     };
     if let Some(version) = versions.iter().rev().find(ours) {
-        let state = format!("registered as version {}", version.version);
-        return Ok(Line { name, state, id: Some(version.id), is_right: true });
+        let (level, version, id) = (registry.level(&name)?, version.version, Some(version.id));
+        let is_right = level == LEVEL;
+        let state = match is_right {
+            true => format!("registered as version {version}"),
+            // What does not fit would be let in beside it.
+            false => format!("registered as version {version}, held to {level:?}, not {LEVEL}"),
+        };
+        return Ok(Line { name, state, id, is_right });
     }
     let state = if versions.is_empty() {
         "not registered".to_owned()
