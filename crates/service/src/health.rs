@@ -1,13 +1,16 @@
 //! Whether the process lives and whether it does its work, as its probes ask. Each part says so
-//! itself; nothing is guessed from outside.
+//! itself; nothing is guessed from outside. A loop that stands still while something outside of the
+//! process does not answer is no dead loop: a new process would wait as well.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After how long without a turn a loop counts as dead.
+/// After how long without a turn a loop counts as dead, while everything outside answers.
 pub const DEAD_AFTER: Duration = Duration::from_secs(60);
+/// How long something outside may take to answer before it counts as away.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How a part is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,8 +59,29 @@ pub struct Health(Arc<Mutex<BTreeMap<&'static str, Part>>>);
 #[derive(Debug)]
 struct Part {
     state: State,
-    /// When its loop last turned; `None` for what is no loop.
-    turned: Option<Instant>,
+    pulse: Pulse,
+}
+
+/// What is known of a part beside its state.
+#[derive(Debug)]
+enum Pulse {
+    /// A loop: when it last turned.
+    Turned(Instant),
+    /// A log, a database: since when it answers, and since when a question to it is open.
+    Outside { answers: Option<Instant>, asked: Option<Instant> },
+}
+
+impl Part {
+    /// Its state, unless it owes an answer.
+    fn state_at(&self, now: Instant) -> State {
+        match self.pulse {
+            Pulse::Outside { asked: Some(asked), answers: Some(_) } if is_late(asked, now) => {
+                let open = now.saturating_duration_since(asked).as_secs();
+                State::Waiting { reason: format!("has not answered for {open} s") }
+            }
+            _ => self.state.clone(),
+        }
+    }
 }
 
 /// What `/readyz` says.
@@ -76,35 +100,68 @@ impl Health {
     pub fn of_loops(parts: &[&'static str]) -> Health {
         let health = Health::default();
         for part in parts {
-            let part_state = Part { state: State::Starting, turned: Some(Instant::now()) };
-            health.lock().insert(part, part_state);
+            let pulse = Pulse::Turned(Instant::now());
+            health.lock().insert(part, Part { state: State::Starting, pulse });
         }
         health
     }
 
-    /// How a part is from now on; one that is not known is added, as something that is no loop.
+    /// How a part is from now on; one that is not known is added, as something outside.
     pub fn set(&self, part: &'static str, state: State) {
+        self.set_at(part, state, Instant::now());
+    }
+
+    fn set_at(&self, part: &'static str, state: State, now: Instant) {
         let mut parts = self.lock();
-        let known = parts.entry(part).or_insert(Part { state: State::Starting, turned: None });
+        let known = parts.entry(part).or_insert_with(outside);
+        if let Pulse::Outside { answers, asked } = &mut known.pulse {
+            let late = asked.take().is_some_and(|asked| is_late(asked, now));
+            *answers = match state.missing() {
+                None => answers.filter(|_| !late).or(Some(now)),
+                Some(_) => None,
+            };
+        }
         known.state = state;
+    }
+
+    /// Something outside is asked whether it is there: it must be [`Health::set`] soon.
+    pub fn ask(&self, part: &'static str) {
+        self.ask_at(part, Instant::now());
+    }
+
+    fn ask_at(&self, part: &'static str, now: Instant) {
+        let mut parts = self.lock();
+        if let Pulse::Outside { asked, .. } = &mut parts.entry(part).or_insert_with(outside).pulse {
+            *asked = Some(now);
+        }
     }
 
     /// A loop has turned.
     pub fn turned(&self, part: &'static str) {
-        if let Some(known) = self.lock().get_mut(part) {
-            known.turned = Some(Instant::now());
+        if let Some(Part { pulse: Pulse::Turned(at), .. }) = self.lock().get_mut(part) {
+            *at = Instant::now();
         }
     }
 
-    /// The loops that have not turned for [`DEAD_AFTER`]; empty if the process lives.
+    /// The loops that have not turned for [`DEAD_AFTER`] although everything outside answered all
+    /// the time; empty if the process lives.
     pub fn dead(&self) -> Vec<String> {
         self.dead_at(Instant::now())
     }
 
     fn dead_at(&self, now: Instant) -> Vec<String> {
-        let parts = self.lock();
+        let (parts, mut answers) = (self.lock(), None);
+        for part in parts.values() {
+            let Pulse::Outside { answers: since, .. } = &part.pulse else { continue };
+            if part.state_at(now).missing().is_some() {
+                return Vec::new();
+            }
+            answers = answers.max(*since);
+        }
         let silent = parts.iter().filter_map(|(name, part)| {
-            let silent = now.saturating_duration_since(part.turned?);
+            let Pulse::Turned(turned) = part.pulse else { return None };
+            let since = answers.map_or(turned, |answers| answers.max(turned));
+            let silent = now.saturating_duration_since(since);
             (silent >= DEAD_AFTER)
                 .then(|| format!("{name} has not turned for {} s", silent.as_secs()))
         });
@@ -113,16 +170,29 @@ impl Health {
 
     /// Whether every part does its work.
     pub fn report(&self) -> Report {
-        let parts = self.lock();
+        self.report_at(Instant::now())
+    }
+
+    fn report_at(&self, now: Instant) -> Report {
+        let parts: BTreeMap<_, _> =
+            self.lock().iter().map(|(name, part)| (*name, part.state_at(now))).collect();
         let missing: BTreeMap<_, _> =
-            parts.iter().filter_map(|(name, part)| Some((*name, part.state.missing()?))).collect();
-        let states = parts.iter().map(|(name, part)| (*name, part.state.clone())).collect();
-        Report { ready: missing.is_empty(), missing, parts: states }
+            parts.iter().filter_map(|(name, state)| Some((*name, state.missing()?))).collect();
+        Report { ready: missing.is_empty(), missing, parts }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Part>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_late(asked: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(asked) > ANSWER_WITHIN
+}
+
+/// Something outside that was not asked yet.
+fn outside() -> Part {
+    Part { state: State::Starting, pulse: Pulse::Outside { answers: None, asked: None } }
 }
 
 #[cfg(test)]
@@ -147,7 +217,7 @@ mod tests {
     #[test]
     fn a_loop_that_has_stopped_turning_is_dead_and_what_is_no_loop_never_is() {
         let health = Health::of_loops(&["detect", "send"]);
-        health.set("log", State::Starting);
+        health.set("log", State::Ready { partitions: None });
         assert!(health.dead().is_empty());
         let later = Instant::now() + DEAD_AFTER;
         assert_eq!(health.dead_at(later).len(), 2);
@@ -155,5 +225,40 @@ mod tests {
         health.turned("send");
         let soon = Instant::now() + DEAD_AFTER / 2;
         assert!(health.dead_at(soon).is_empty());
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_while_something_outside_is_away_is_not_dead() {
+        let health = Health::of_loops(&["project"]);
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let ready = || State::Ready { partitions: None };
+        for outside in ["log", "store"] {
+            health.set_at(outside, ready(), begun);
+        }
+        let away = || State::Waiting { reason: "does not answer".into() };
+        health.set_at("store", away(), after(10));
+        health.set_at("log", ready(), after(120));
+        assert!(health.dead_at(after(130)).is_empty(), "it waits for two minutes");
+        health.set_at("store", ready(), after(130));
+        health.set_at("store", ready(), after(185));
+        assert!(health.dead_at(after(189)).is_empty(), "it has had no minute yet since then");
+        assert_eq!(health.dead_at(after(190)), ["project has not turned for 60 s"]);
+    }
+
+    #[test]
+    fn what_owes_an_answer_counts_as_away_before_it_has_failed() {
+        let health = Health::of_loops(&["detect"]);
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        health.set("detect", State::Ready { partitions: Some(8) });
+        health.set_at("log", State::Ready { partitions: None }, begun);
+        health.ask_at("log", after(60));
+        assert!(health.report_at(after(65)).ready, "it may think for a while");
+        let late = health.report_at(after(68));
+        assert_eq!(late.missing["log"], "has not answered for 8 s");
+        assert!(health.dead_at(after(90)).is_empty(), "and nobody is dead because of it");
+        health.set_at("log", State::Ready { partitions: None }, after(90));
+        assert!(health.report_at(after(91)).ready && health.dead_at(after(149)).is_empty());
     }
 }

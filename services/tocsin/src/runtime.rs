@@ -162,6 +162,13 @@ fn start(host: &mut Host, services: &[&'static Service]) -> anyhow::Result<()> {
             Ok::<(), String>(())
         })?;
     }
+    if let Some(store) = host.backend.store.clone() {
+        let (vitals, stop) = (host.vitals.clone(), host.stop.clone());
+        host.spawn("store vitals", move || {
+            vitals.run_store(&*store, &stop);
+            Ok::<(), String>(())
+        })?;
+    }
     let (vitals, log, stop) = (host.vitals.clone(), host.log(), host.stop.clone());
     host.spawn("vitals", move || {
         vitals.run(&*log, &stop);

@@ -3,12 +3,14 @@
 
 use crate::facts;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tocsin_domain::{TopicPartition, topics};
 use tocsin_service::health::State;
 use tocsin_service::{Health, Metrics, Stop};
+use tocsin_store::Store;
 use tocsin_stream::{Log, LogError, Observer, Progress, snapshot};
 
 /// How often lag and snapshots are looked at.
@@ -31,12 +33,23 @@ struct Part {
     partitions: Option<BTreeSet<u32>>,
     /// Where each input goes on from.
     positions: BTreeMap<TopicPartition, u64>,
+    /// What stood between each position and the end of its input at the last look.
+    gaps: BTreeMap<TopicPartition, Gap>,
     /// Where each input went on from when it came here.
     entered: BTreeMap<TopicPartition, u64>,
     /// While state is read: since when, and how much there was to read.
     restoring: Option<(Instant, u64)>,
     /// The directory of snapshots and the changelog that they are of.
     snapshots: Option<(PathBuf, &'static str)>,
+}
+
+/// Offsets that a part has not come to.
+#[derive(Clone, Copy, PartialEq)]
+struct Gap {
+    next: u64,
+    end: u64,
+    /// Whether no record is among them; `None` as long as nobody has looked.
+    is_bare: Option<bool>,
 }
 
 impl Vitals {
@@ -84,6 +97,7 @@ impl Vitals {
                 let ours: BTreeSet<u32> = partitions.iter().copied().collect();
                 let metrics = &self.metrics;
                 part.entered.retain(|at, _| ours.contains(&at.partition));
+                part.gaps.retain(|at, _| ours.contains(&at.partition));
                 part.positions.retain(|at, _| {
                     let keep = ours.contains(&at.partition);
                     if !keep {
@@ -124,12 +138,35 @@ impl Vitals {
 
     /// Looks until it is told to stop. A log that does not answer makes the process not ready.
     pub fn run(&self, log: &dyn Log, stop: &Stop) {
+        let somewhere = TopicPartition::new(topics::WATCHES, 0);
+        self.ask("log", stop, || {
+            log.span(&somewhere)?;
+            self.health.set("log", State::Ready { partitions: None });
+            self.look(log)
+        });
+    }
+
+    /// The same for the tables.
+    pub fn run_store(&self, store: &dyn Store, stop: &Stop) {
+        self.ask("store", stop, || tocsin_project::are_ready(store).map(drop));
+    }
+
+    /// Asks now and then whether something outside is there.
+    fn ask<E: Display>(
+        &self,
+        name: &'static str,
+        stop: &Stop,
+        question: impl Fn() -> Result<(), E>,
+    ) {
         loop {
-            let state = match self.look(log) {
-                Ok(()) => State::Ready { partitions: None },
-                Err(error) => State::Waiting { reason: format!("does not answer: {error}") },
-            };
-            self.health.set("log", state);
+            self.health.ask(name);
+            self.health.set(
+                name,
+                match question() {
+                    Ok(()) => State::Ready { partitions: None },
+                    Err(error) => State::Waiting { reason: format!("does not answer: {error}") },
+                },
+            );
             if stop.sleep(LOOK_EVERY) {
                 return;
             }
@@ -141,11 +178,10 @@ impl Vitals {
     /// # Errors
     /// If the log does not answer.
     pub fn look(&self, log: &dyn Log) -> Result<(), LogError> {
-        log.span(&TopicPartition::new(topics::WATCHES, 0))?;
         for (name, positions) in self.positions() {
             for (at, next) in positions {
-                let lag = log.span(&at)?.end.saturating_sub(next);
-                self.note_lag(name, &at, lag);
+                let gap = self.gap(log, name, &at, next)?;
+                self.note_gap(name, &at, gap);
             }
         }
         self.note_snapshots();
@@ -157,11 +193,37 @@ impl Vitals {
         self.lock().iter().map(|(name, part)| (*name, part.positions.clone())).collect()
     }
 
+    /// The marks of transactions have offsets too, and nobody ever comes to the last one. So a gap
+    /// that is as it was at the last look is looked into, once.
+    fn gap(
+        &self,
+        log: &dyn Log,
+        name: &'static str,
+        at: &TopicPartition,
+        next: u64,
+    ) -> Result<Gap, LogError> {
+        let end = log.span(at)?.end.max(next);
+        let before = self.lock().get(name).and_then(|part| part.gaps.get(at).copied());
+        Ok(match before.filter(|gap| (gap.next, gap.end) == (next, end)) {
+            Some(gap) if gap.is_bare.is_none() && next < end => {
+                let read = log.read(at, next, 1);
+                let is_bare =
+                    read.is_ok_and(|batch| batch.next >= end && batch.records().next().is_none());
+                log.forget(at);
+                Gap { is_bare: Some(is_bare), ..gap }
+            }
+            known => known.unwrap_or(Gap { next, end, is_bare: None }),
+        })
+    }
+
     /// What has gone to another process since is not noted any more.
-    fn note_lag(&self, name: &'static str, at: &TopicPartition, lag: u64) {
-        let parts = self.lock();
-        if parts.get(name).is_some_and(|part| part.positions.contains_key(at)) {
+    fn note_gap(&self, name: &'static str, at: &TopicPartition, gap: Gap) {
+        let mut parts = self.lock();
+        let part = parts.get_mut(name).filter(|part| part.positions.contains_key(at));
+        if let Some(part) = part {
+            let lag = if gap.is_bare == Some(true) { 0 } else { gap.end - gap.next };
             self.metrics.consumer_lag(name, &at.topic, at.partition, Some(lag));
+            part.gaps.insert(at.clone(), gap);
         }
     }
 
