@@ -157,25 +157,28 @@ impl Member {
         Ok(())
     }
 
-    /// Lets the client work: it tells of changes and errors.
+    /// Lets the client tell all that it has to tell: behind the many errors of a broker that was away
+    /// stands the change of what this member has.
     fn serve(&self) -> Result<(), LogError> {
-        match self.consumer.poll(Duration::ZERO) {
-            None => Ok(()),
-            // Whoever asks for it in vain in its own queue would leave it out.
-            Some(Ok(message)) => Err(self.options.unavailable(
-                &format!("read {:?} in its order", message.topic()),
-                format!("offset {} came beside its queue", message.offset()),
-            )),
-            Some(Err(error)) if is_fatal(&error) => Err(LogError::Refused(format!(
-                "this member cannot stay in its group: {error}; give every process of a service a slot of its own, and see that it may read its topics"
-            ))),
-            Some(Err(error)) => {
-                if !is_away(&error) {
-                    tracing::warn!(%error, "kafka consumer");
+        while let Some(told) = self.consumer.poll(Duration::ZERO) {
+            match told {
+                // Whoever asks for it in vain in its own queue would leave it out.
+                Ok(message) => {
+                    return Err(self.options.unavailable(
+                        &format!("read {:?} in its order", message.topic()),
+                        format!("offset {} came beside its queue", message.offset()),
+                    ));
                 }
-                Ok(())
+                Err(error) if is_fatal(&error) => {
+                    return Err(LogError::Refused(format!(
+                        "this member cannot stay in its group: {error}; give every process of a service a slot of its own, and see that it may read its topics"
+                    )));
+                }
+                Err(error) if is_away(&error) => {}
+                Err(error) => tracing::warn!(%error, "kafka consumer"),
             }
         }
+        Ok(())
     }
 
     fn change(&mut self) -> Result<Option<Polled>, LogError> {
