@@ -15,19 +15,18 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 use support::chaos::{
     Dice, HOURS, check_mails, configuration, ended_within, number, open_deliveries, recorded,
 };
-use support::{Running, tocsin};
+use support::cluster::{Servers, put, run, service};
+use support::{Running, within};
 use tocsin::command::backtest::backtest;
 use tocsin::settings::Settings;
 use tocsin::{backend, facts};
 use tocsin_domain::alert::Alert;
 use tocsin_domain::{Id, Micros, topics};
-use tocsin_testkit::servers::{self, Kind, Private};
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 /// Who can die, with the slot, and the steps at which.
@@ -41,58 +40,21 @@ const VICTIMS: [(&str, u32, &[&str]); 5] = [
 /// Of so many deaths one is the broker's.
 const BROKER: u64 = 12;
 
-fn cluster(kafka: &str) -> String {
-    let (cql, keyspace) = (servers::cql(), servers::unique("chaos"));
-    format!(
-        r#"
-[log]
-kind = "kafka"
-bootstrap = "{kafka}"
-replication_factor = 1
-membership = "static"
-transaction_timeout = "4s"
-session_timeout = "6s"
-[store]
-kind = "cql"
-contact_points = "{cql}"
-keyspace = "{keyspace}"
-dialect = "cassandra"
-"#
-    )
-}
-
-fn start(at: &Path, (service, slot): (&str, u32), crash: Option<String>) -> Running {
-    let mut command = tocsin();
-    command.arg(service).arg("--config").arg(at.join("tocsin.toml"));
-    command.args(["--admin", "127.0.0.1:0", "--slot", &slot.to_string()]);
-    command.arg("--data").arg(at.join(format!("{service}-{slot}")));
+fn start(at: &Path, (name, slot): (&str, u32), crash: Option<String>) -> Running {
+    let mut command = service(at, name, slot);
     // One file for all lives of a process, one after another.
-    let log = at.join(format!("{service}-{slot}.log"));
+    let log = at.join(format!("{name}-{slot}.log"));
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-    command.env("TOCSIN_LOG", "info").stdout(Stdio::null()).stderr(log);
+    command.env("TOCSIN_LOG", "info").stderr(log);
     if let Some(crash) = crash {
         command.env("TOCSIN_CRASH_AT", crash);
     }
     Running(command.spawn().unwrap())
 }
 
-/// A command that ends, and what it said if it failed.
-fn run(at: &Path, words: &[&str]) -> Result<(), String> {
-    let mut command = tocsin();
-    command.args(words).arg("--config").arg(at.join("tocsin.toml"));
-    let output = command.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let ok = output.status.success().then_some(());
-    ok.ok_or_else(|| String::from_utf8_lossy(&said).into_owned())
-}
-
-/// As [`support::until`], with the patience that a broker's restart needs.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(180);
-    while !done() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+/// With the patience that a broker's restart needs.
+fn until(what: &str, done: impl FnMut() -> bool) {
+    within(what, Duration::from_secs(180), done);
 }
 
 #[test]
@@ -110,9 +72,9 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
     let at = directory.path();
     let incoming = at.join("incoming");
     std::fs::create_dir(&incoming).unwrap();
-    let kafka = Private::start(Kind::Kafka, &at.join("kafka"));
+    let servers = Servers::start(at);
     let server = SmtpServer::start(Faults::new()).unwrap();
-    let text = configuration(server.port(), &cluster(kafka.address()));
+    let text = configuration(server.port(), &servers.sections("membership = \"static\""));
     std::fs::write(at.join("tocsin.toml"), text).unwrap();
     let settings = Settings::load(&at.join("tocsin.toml"), facts::now()).unwrap();
     let files = recorded(at, kills.clamp(1, HOURS as u64) as usize);
@@ -129,8 +91,8 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
         put(file, &incoming);
         std::thread::sleep(Duration::from_millis(dice.roll(600)));
         if dice.roll(BROKER) == 0 {
-            kafka.kill();
-            kafka.restart();
+            servers.kafka.kill();
+            servers.kafka.restart();
             *deaths.entry("kafka".to_owned()).or_default() += 1;
             continue;
         }
@@ -166,17 +128,8 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
     check_alerts(&alerts(), &wanted);
     check_mails(&*log, &server, kills, seed, &deaths);
     until("the tables are as the log says", || run(at, &["projections", "verify"]).is_ok());
-    drop((processes, kafka));
+    drop((processes, servers));
     directory.disable_cleanup(false);
-}
-
-/// As it should be done: under another name first, so that it comes whole.
-fn put(file: &Path, incoming: &Path) -> PathBuf {
-    let target = incoming.join(file.file_name().unwrap());
-    let draft = target.with_extension("draft");
-    std::fs::copy(file, &draft).unwrap();
-    std::fs::rename(&draft, &target).unwrap();
-    target
 }
 
 fn check_alerts(found: &[Alert], wanted: &BTreeSet<Id>) {

@@ -1,5 +1,5 @@
 //! The commands as a user types them: import beside a running `up`, the mail, its why, a second
-//! `up`, wrong configuration, a rebuild that mails nobody.
+//! `up`, wrong configuration, a rebuild that mails nobody. On one machine, and the same on a cluster.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,15 +10,14 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use support::world::{Backend, World};
 use support::{Running, get, page, serve, tocsin, until};
-use tocsin::{backend, facts};
+use tocsin::facts;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::topics;
 use tocsin_project::tables::READINGS_LATEST;
 use tocsin_store::{Row, Value, Write};
-use tocsin_stream::embedded::Sync;
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 const ROWS: &str = "station,time,pm25\n\
@@ -27,19 +26,11 @@ const ROWS: &str = "station,time,pm25\n\
     Market,yesterday,70\n\
     Market,2024-03-01T09:00:00Z,30\n";
 
-struct World {
-    directory: tempfile::TempDir,
-    server: SmtpServer,
-}
-
-impl World {
-    fn new() -> World {
-        let world = World {
-            directory: tempfile::tempdir().unwrap(),
-            server: SmtpServer::start(Faults::new()).unwrap(),
-        };
-        let text = format!(
-            r#"
+/// A world with a mail server and a file to import.
+fn world(backend: Backend) -> (World, SmtpServer) {
+    let server = SmtpServer::start(Faults::new()).unwrap();
+    let text = format!(
+        r#"
 [channels.email]
 transport = "smtp"
 host = "127.0.0.1"
@@ -61,41 +52,16 @@ measure = "pm25"
 raise_above = 55
 clear_below = 45
 "#,
-            world.server.port()
-        );
-        std::fs::write(world.path("tocsin.toml"), text).unwrap();
-        std::fs::write(world.path("rows.csv"), ROWS).unwrap();
-        world
-    }
+        server.port()
+    );
+    let world = World::new(backend, &text);
+    std::fs::write(world.path("rows.csv"), ROWS).unwrap();
+    (world, server)
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.path("data")
-    }
-
-    /// A subcommand with its configuration and data directory.
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = tocsin();
-        command.args(words).arg("--config").arg(self.path("tocsin.toml"));
-        command.arg("--data").arg(self.data());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    fn up(&self) -> (Running, String) {
-        serve(&mut self.command(&["up"]))
-    }
-
-    fn import(&self, file: &str) -> Output {
-        let mut command = self.command(&["import", "--source", "stations"]);
-        command.arg(self.path(file)).output().unwrap()
-    }
+fn import(world: &World, file: &str) -> Output {
+    let mut command = world.command(&["import", "--source", "stations"]);
+    command.arg(world.path(file)).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -108,32 +74,42 @@ fn stop(mut running: Running) -> Option<i32> {
     running.0.wait().unwrap().code()
 }
 
-fn tables(data: &Path) -> Vec<(&'static str, Vec<Row>)> {
-    let store = backend::open_store(data).unwrap();
+fn tables(world: &World) -> Vec<(&'static str, Vec<Row>)> {
+    let store = world.store();
     let all = tocsin_project::projections::all_tables();
     all.into_iter().map(|table| (table.name, store.dump(table).unwrap())).collect()
 }
 
 #[test]
 fn from_a_file_to_a_mail_to_its_why_and_back_from_the_log() {
-    let world = World::new();
+    whole_way(Backend::OneMachine);
+}
+
+#[test]
+fn from_a_file_to_a_mail_to_its_why_and_back_from_the_log_of_a_cluster() {
+    whole_way(Backend::Cluster);
+}
+
+fn whole_way(backend: Backend) {
+    let (world, server) = world(backend);
+    world.prepare();
     let add = ["watch", "add", "--email", "ada@example.org", "--detector", "dusty"];
     assert_eq!(world.run(&add).status.code(), Some(0));
     let (up, url) = world.up();
 
-    let imported = world.import("rows.csv");
+    let imported = import(&world, "rows.csv");
     assert_eq!(imported.status.code(), Some(5), "a row cannot be read, and that is said");
     assert!(text(&imported.stdout).contains("rows.csv:4: "), "{}", text(&imported.stdout));
-    assert!(world.server.wait_for(2, std::time::Duration::from_secs(30)), "two mails");
+    assert!(server.wait_for(2, std::time::Duration::from_secs(30)), "two mails");
     until("both deliveries are sent", || {
         let items = get(&format!("{url}/api/v1/deliveries"))["items"].clone();
         items.as_array().unwrap().iter().filter(|item| item["state"] == "sent").count() == 2
     });
-    let again = world.import("rows.csv");
+    let again = import(&world, "rows.csv");
     assert!(text(&again.stdout).contains("already imported"), "{}", text(&again.stdout));
 
     // Both mails were under way at once, so either may have come first.
-    let mails = world.server.accepted();
+    let mails = server.accepted();
     let raised = mails.iter().find(|mail| text(&mail.bytes).contains("Market: 61.5")).unwrap();
     let id = raised.message_id.clone();
     let why = get(&format!("{url}/api/v1/why/{id}")).to_string();
@@ -146,37 +122,33 @@ fn from_a_file_to_a_mail_to_its_why_and_back_from_the_log() {
     assert!(page(&format!("{url}/subjects/Market")).contains("<svg"));
     assert_eq!(stop(up), Some(0));
 
-    let mut command = tocsin();
-    let told = command.arg("why").arg("--data").arg(world.data()).arg(format!("<{id}>")).output();
+    let told = world.bare(&["why", &format!("<{id}>")]).output();
     assert!(text(&told.unwrap().stdout).contains("rows.csv:3"));
 
-    let log = backend::open_log(&world.data(), Sync::Full).unwrap();
+    let log = world.log();
     let letters: Vec<DeadLetter> = facts::all(&*log, topics::DEAD_LETTERS).unwrap();
     assert_eq!(text(&letters[0].value).trim_end(), "Market,yesterday,70");
     drop(log);
 
-    let before = tables(&world.data());
+    let before = tables(&world);
     assert!(before.iter().any(|(_, rows)| rows.len() >= 2));
-    let mut command = tocsin();
-    let rebuilt = command.args(["projections", "rebuild", "--data"]).arg(world.data()).output();
-    assert!(rebuilt.unwrap().status.success());
+    let rebuilt = world.bare(&["projections", "rebuild"]).output().unwrap();
+    assert!(rebuilt.status.success(), "{}", text(&rebuilt.stderr));
     let (up, _) = world.up();
+    until("a replay gives the same rows", || tables(&world) == before);
     assert_eq!(stop(up), Some(0));
-    assert_eq!(tables(&world.data()), before, "a replay gives the same rows");
+    assert_eq!(tables(&world), before);
     verified(&world);
-    assert_eq!(world.server.accepted().len(), 2, "a replay mails nobody");
+    assert_eq!(server.accepted().len(), 2, "a replay mails nobody");
 }
 
 /// `projections verify` finds nothing, until a row is not as the log says.
 fn verified(world: &World) {
-    let verify = || {
-        let mut command = tocsin();
-        command.args(["projections", "verify", "--data"]).arg(world.data()).output().unwrap()
-    };
+    let verify = || world.bare(&["projections", "verify"]).output().unwrap();
     let found = verify();
     assert_eq!(found.status.code(), Some(0), "{}", text(&found.stdout));
     assert!(text(&found.stdout).contains("readings_latest: 1 rows, 0 differ"));
-    let store = backend::open_store(&world.data()).unwrap();
+    let store = world.store();
     let mut row = store.dump(&READINGS_LATEST).unwrap().remove(0);
     row[READINGS_LATEST.column("value").unwrap()] = Value::Text("31".to_owned());
     store.apply(&[Write { table: &READINGS_LATEST, row, version: i64::MAX.into() }]).unwrap();
@@ -184,14 +156,23 @@ fn verified(world: &World) {
     assert_eq!(found.status.code(), Some(5));
     let said = text(&found.stdout);
     assert!(said.contains("value is \"31\" and should be \"30\""), "{said}");
-    let mut command = tocsin();
-    let made = command.args(["projections", "migrate", "--data"]).arg(world.data()).output();
+    let made = world.bare(&["projections", "migrate"]).output();
     assert!(text(&made.unwrap().stdout).contains("nothing was changed"));
 }
 
 #[test]
 fn what_is_wrong_is_said_with_its_own_exit_code() {
-    let world = World::new();
+    refusals(Backend::OneMachine);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_own_exit_code_on_a_cluster() {
+    refusals(Backend::Cluster);
+}
+
+fn refusals(backend: Backend) {
+    let (world, _server) = world(backend);
+    world.prepare();
     let (_up, _) = world.up();
     let second = world.command(&["up", "--listen", "127.0.0.1:0"]).output().unwrap();
     assert_eq!(second.status.code(), Some(4));
@@ -202,22 +183,31 @@ fn what_is_wrong_is_said_with_its_own_exit_code() {
     assert_eq!(wrong.status.code(), Some(3));
     assert!(text(&wrong.stderr).contains("did you mean \"dusty\"?"), "{}", text(&wrong.stderr));
 
-    std::fs::write(world.path("tocsin.toml"), "[[detector]]\n").unwrap();
+    let why = world.bare(&["why", "nobody@nowhere"]).output();
+    assert_eq!(why.unwrap().status.code(), Some(5));
+
+    std::fs::write(world.config(), "[[detector]]\n").unwrap();
     let unknown = world.run(&["watch", "list"]);
     assert_eq!(unknown.status.code(), Some(3));
     let said = text(&unknown.stderr);
     assert!(said.contains("tocsin.toml:1") && said.contains("did you mean `detectors`?"), "{said}");
 
     assert_eq!(tocsin().arg("backtset").output().unwrap().status.code(), Some(2));
-    let mut why = tocsin();
-    let why = why.arg("why").arg("--data").arg(world.data()).arg("nobody@nowhere").output();
-    assert_eq!(why.unwrap().status.code(), Some(5));
 }
 
 #[test]
 fn a_watch_that_was_ended_stays_ended_though_the_configuration_declares_it() {
-    let world = World::new();
-    let config = world.path("tocsin.toml");
+    ended_watch(Backend::OneMachine);
+}
+
+#[test]
+fn a_watch_that_was_ended_stays_ended_on_a_cluster_too() {
+    ended_watch(Backend::Cluster);
+}
+
+fn ended_watch(backend: Backend) {
+    let (world, _server) = world(backend);
+    let config = world.config();
     let declared = std::fs::read_to_string(&config).unwrap()
         + "[[watches]]\nemail = \"ada@example.org\"\ndetector = \"dusty\"\n";
     std::fs::write(&config, declared).unwrap();
@@ -225,6 +215,7 @@ fn a_watch_that_was_ended_stays_ended_though_the_configuration_declares_it() {
         serde_json::from_slice(&world.run(&["watch", "list", "--json"]).stdout).unwrap()
     };
     assert_eq!(world.run(&["watch", "list"]).status.code(), Some(4), "there is no data yet");
+    world.prepare();
     let (up, url) = world.up();
     let watches = list();
     assert_eq!(watches.len(), 1);

@@ -1,5 +1,5 @@
 //! Known answers: recorded real data through the same path as `tocsin backtest`, with the
-//! configurations of `examples/`.
+//! configurations of `examples/`; some of it by import and `tocsin up` too, on one machine and on a cluster.
 //!
 //! The EPA and UCI sets that may be published stand in the repository. The big ones are read from
 //! `TOCSIN_TEST_DATA`, or from `../shared/data` beside the checkout; without them their tests say
@@ -17,10 +17,13 @@ mod support;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use support::root;
+use support::world::{Backend, World};
+use support::{root, until};
 use tocsin::command::backtest::backtest;
-use tocsin::facts;
 use tocsin::settings::Settings;
+use tocsin::{facts, report};
+use tocsin_domain::{TopicPartition, topics};
+use tocsin_stream::{LogError, Record};
 
 /// The directory of a big data set, or `None` and a line that says so.
 fn set(name: &str) -> Option<PathBuf> {
@@ -70,13 +73,54 @@ fn own(set: &str) -> PathBuf {
     root().join("tests/data").join(set)
 }
 
+/// The example's sources, with `detectors` instead of its own.
+fn with_detectors(example: &str, detectors: &str) -> String {
+    let text = std::fs::read_to_string(root().join("examples").join(example)).unwrap();
+    format!("{detectors}\n{}", text.split("[[detectors]]").next().unwrap())
+}
+
 /// As [`found`], with `detectors` instead of those of the example.
 fn found_with(example: &str, detectors: &str, files: &[PathBuf]) -> Value {
-    let text = std::fs::read_to_string(root().join("examples").join(example)).unwrap();
-    let sources = text.split("[[detectors]]").next().unwrap();
-    let settings = Settings::parse(&format!("{detectors}\n{sources}"), example, facts::now());
+    let settings = Settings::parse(&with_detectors(example, detectors), example, facts::now());
     let report = backtest(&settings.unwrap(), None, files, facts::now()).unwrap();
     serde_json::to_value(report).unwrap()
+}
+
+/// The way from a file to alerts.
+#[derive(Clone, Copy)]
+enum Way {
+    Backtest,
+    /// As a user has it: `tocsin import` beside `tocsin up`.
+    Up(Backend),
+}
+
+/// The alerts that come that way.
+fn found_by(way: Way, example: &str, detectors: &str, file: &Path) -> Value {
+    let Way::Up(backend) = way else {
+        return found_with(example, detectors, &[file.to_owned()]);
+    };
+    let world = World::new(backend, &with_detectors(example, detectors));
+    world.prepare();
+    let up = world.up_with_probes();
+    let settings = world.settings();
+    let source = settings.sources.iter().find(|source| source.takes(file)).unwrap();
+    let mut import = world.command(&["import", "--source", &source.name]);
+    let imported = import.arg(file).output().unwrap();
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stdout));
+    let (log, mut events) = (world.log(), 0);
+    for partition in 0..log.partitions(topics::AQI_READINGS).unwrap() {
+        let at = TopicPartition::new(topics::AQI_READINGS, partition);
+        let count = |_: &Record<'_>| {
+            events += 1;
+            Ok::<(), LogError>(())
+        };
+        log.scan_all(&at, count).unwrap();
+    }
+    until("every event was judged", || {
+        up.metric("tocsin_records_total", "service=\"detect\"") >= f64::from(events)
+    });
+    assert_eq!(up.terminate(), Some(0));
+    serde_json::json!({ "alerts": report::alerts(&*log).unwrap() })
 }
 
 fn threshold(name: &str, measure: &str, limits: (f64, f64), more: &str) -> String {
@@ -144,15 +188,32 @@ fn the_index_of_every_epa_row_is_epas_own() {
 
 #[test]
 fn epa_alerts_and_anomalies_of_every_monitor() {
+    check_epa(Way::Backtest);
+}
+
+#[test]
+fn epa_alerts_and_anomalies_of_every_monitor_on_one_machine() {
+    check_epa(Way::Up(Backend::OneMachine));
+}
+
+#[test]
+fn epa_alerts_and_anomalies_of_every_monitor_on_a_cluster() {
+    check_epa(Way::Up(Backend::Cluster));
+}
+
+fn check_epa(way: Way) {
     let truth = known(&own("epa_daily_sites"), "truth.json");
-    for (file, measure, ..) in EPA {
+    // A year of a measure is enough for what takes its time.
+    let files = if let Way::Up(_) = way { &EPA[1..] } else { &EPA[..] };
+    for (file, measure, ..) in files {
+        let file = *file;
         let path = own("epa_daily_sites").join(format!("{file}.csv.gz"));
         let mut detectors = anomaly("z", measure, (30, 10, 3), INDEX);
         for (raise, clear) in [(50, 45), (100, 90), (150, 135)] {
             let limits = (f64::from(raise), f64::from(clear));
             detectors += &threshold(&format!("over-{raise}"), measure, limits, INDEX);
         }
-        let report = found_with("epa_daily_sites.toml", &detectors, &[path]);
+        let report = found_by(way, "epa_daily_sites.toml", &detectors, &path);
         for (raise, clear) in [(50, 45), (100, 90), (150, 135)] {
             let known = &truth[file]["alerts"][format!("raise_above_{raise}_clear_below_{clear}")];
             let found = raised(&report, &format!("over-{raise}"));
@@ -198,6 +259,27 @@ fn shuffled_within_the_lateness_and_doubled_the_alerts_are_the_same() {
 
 #[test]
 fn a_dirty_csv_of_uci() {
+    let path = own("uci_air_quality").join("AirQualityUCI.csv.gz");
+    let report = check_uci(Way::Backtest, &path);
+    let file = &report["sources"][0];
+    assert_eq!((&file["blank"], &file["dead_letters"]), (&114.into(), &0.into()));
+    let truth = known(&own("uci_air_quality"), "truth.json");
+    let values: u64 = ["CO(GT)", "NO2(GT)", "C6H6(GT)"]
+        .iter()
+        .map(|c| truth[c]["values"].as_u64().unwrap())
+        .sum();
+    assert_eq!(file["events"], values);
+}
+
+#[test]
+fn a_dirty_csv_of_uci_on_one_machine_and_on_a_cluster() {
+    let path = own("uci_air_quality").join("AirQualityUCI.csv.gz");
+    for backend in [Backend::OneMachine, Backend::Cluster] {
+        check_uci(Way::Up(backend), &path);
+    }
+}
+
+fn check_uci(way: Way, path: &Path) -> Value {
     let truth = known(&own("uci_air_quality"), "truth.json");
     let detectors = [
         threshold("co", "co", (4.0, 3.6), ""),
@@ -206,20 +288,13 @@ fn a_dirty_csv_of_uci() {
         anomaly("z-no2", "no2", (168, 24, 3), ""),
         anomaly("z-c6h6", "c6h6", (168, 24, 3), ""),
     ];
-    let path = own("uci_air_quality").join("AirQualityUCI.csv.gz");
-    let report = found_with("uci_air_quality.toml", &detectors.concat(), &[path]);
-    let file = &report["sources"][0];
-    assert_eq!((&file["blank"], &file["dead_letters"]), (&114.into(), &0.into()));
-    let values: u64 = ["CO(GT)", "NO2(GT)", "C6H6(GT)"]
-        .iter()
-        .map(|c| truth[c]["values"].as_u64().unwrap())
-        .sum();
-    assert_eq!(file["events"], values);
+    let report = found_by(way, "uci_air_quality.toml", &detectors.concat(), path);
     assert_eq!(total(&report, "co"), truth["co_alerts"]["above_4_clear_below_3.6"]);
     assert_eq!(total(&report, "no2"), truth["no2_alerts"]["above_200_clear_below_180"]);
     for (detector, column) in [("z-co", "CO(GT)"), ("z-no2", "NO2(GT)"), ("z-c6h6", "C6H6(GT)")] {
         assert_eq!(total(&report, detector), truth[column]["trailing_z_W168_M24_K3"], "{column}");
     }
+    report
 }
 
 const DAILY: &str = "mean_over = \"1d\"\nmin_values = 18\ntime_zone = \"Asia/Shanghai\"\naveraging = \"PT24H\"\nindex = \"us-epa\"";

@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod chaos;
+pub mod cluster;
+pub mod walk;
+pub mod world;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -71,11 +74,17 @@ pub fn page(url: &str) -> String {
 }
 
 /// Waits until `done` says so; panics with `what` after a minute.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+pub fn until(what: &str, done: impl FnMut() -> bool) {
+    within(what, Duration::from_secs(60), done);
+}
+
+/// The same with another patience.
+pub fn within(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + patience;
     while !done() {
-        assert!(Instant::now() < end, "waited a minute in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        assert!(Instant::now() < end, "waited {patience:?} in vain: {what}");
+        // Who looks often at a cluster keeps it from its work.
+        std::thread::sleep((patience / 1000).max(Duration::from_millis(20)));
     }
 }
 
