@@ -343,6 +343,10 @@ impl Member {
     /// Seeks after a rewind. A partition that cannot be sought has mostly gone, as the next change
     /// will say; to read on from where it stands would leave records out.
     fn stands_right(&mut self) -> Result<bool, LogError> {
+        // Who has nothing is nowhere wrong, and a client takes it amiss to be sought through for nothing.
+        if self.seats.is_empty() {
+            self.astray = None;
+        }
         let Some(since) = self.astray else { return Ok(true) };
         let list = offsets(self.seats.iter().map(|seat| (&seat.at, seat.next)));
         let sought = list.and_then(|list| self.consumer.seek_partitions(list, SEEK));
