@@ -15,6 +15,7 @@ const MAY_LIST: &[(&str, &[&str], Tests)] = &[
     ("rdkafka", &["crates/stream"], Tests::No),
     ("lettre", &["services/notify"], Tests::No),
     ("scylla", &["crates/store"], Tests::No),
+    ("openssl", &["crates/store"], Tests::Yes),
     ("rusqlite", &["crates/stream", "crates/store"], Tests::Yes),
     ("apache-avro", &["crates/domain"], Tests::Yes),
     ("ureq", &["services/tocsin"], Tests::Yes),

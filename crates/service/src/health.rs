@@ -29,6 +29,8 @@ pub enum State {
         restored: u64,
         /// Of so many.
         total: u64,
+        /// How long the rest will take at the pace so far; `None` before anything was read.
+        seconds_left: Option<u64>,
     },
     /// It does its work.
     Ready {
@@ -45,8 +47,10 @@ impl State {
             State::Ready { .. } => None,
             State::Starting => Some("is starting".to_owned()),
             State::Waiting { reason } => Some(reason.clone()),
-            State::Restoring { restored, total } => {
-                Some(format!("is restoring its state, {restored} of {total} records"))
+            State::Restoring { restored, total, seconds_left } => {
+                let time = seconds_left.map(|seconds| format!(", about {seconds} s left"));
+                let time = time.unwrap_or_default();
+                Some(format!("is restoring its state, {restored} of {total} records{time}"))
             }
         }
     }
@@ -203,11 +207,15 @@ mod tests {
     fn a_process_is_ready_when_every_part_says_so_and_not_before() {
         let health = Health::of_loops(&["detect", "project"]);
         assert_eq!(health.report().missing["detect"], "is starting");
-        health.set("detect", State::Restoring { restored: 3, total: 10 });
+        let restoring = |seconds_left| State::Restoring { restored: 3, total: 10, seconds_left };
+        health.set("detect", restoring(None));
         health.set("project", State::Ready { partitions: Some(8) });
         let report = health.report();
         assert!(!report.ready && !report.missing.contains_key("project"));
         assert_eq!(report.missing["detect"], "is restoring its state, 3 of 10 records");
+        health.set("detect", restoring(Some(7)));
+        let missing = &health.report().missing["detect"];
+        assert_eq!(missing, "is restoring its state, 3 of 10 records, about 7 s left");
         health.set("detect", State::Ready { partitions: Some(0) });
         assert!(health.report().ready);
         health.set("log", State::Waiting { reason: "nobody answers".into() });

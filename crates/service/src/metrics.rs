@@ -51,6 +51,7 @@ pub struct Metrics {
     consumer_lag: Gauges<3>,
     partitions: Gauges<1>,
     restore_left: Gauges<1>,
+    restore_time_left: Floats,
     restore_seconds: Floats,
     snapshot_age: Floats,
     loop_turned: Floats,
@@ -80,6 +81,7 @@ impl Metrics {
             consumer_lag: Family::default(),
             partitions: Family::default(),
             restore_left: Family::default(),
+            restore_time_left: Family::default(),
             restore_seconds: Family::default(),
             snapshot_age: Family::default(),
             loop_turned: Family::default(),
@@ -124,6 +126,8 @@ impl Metrics {
         to.register("assigned_partitions", help, self.partitions.clone());
         let help = "Records of its changelogs that a service has still to read before it works";
         to.register("restore_records_left", help, self.restore_left.clone());
+        let help = "Time that a service will still take to read its state, at the pace so far";
+        to.register_with_unit("restore_left", help, Unit::Seconds, self.restore_time_left.clone());
         let (help, value) = ("Time the last restore took", self.restore_seconds.clone());
         to.register_with_unit("restore", help, Unit::Seconds, value);
         let (help, value) = ("Age of a service's oldest snapshot here", self.snapshot_age.clone());
@@ -197,9 +201,15 @@ impl Metrics {
         self.partitions.get_or_create(&one("service", service)).set(partitions as i64);
     }
 
-    /// Notes how much of its state `service` has still to read.
-    pub fn restore_left(&self, service: &str, records: u64) {
-        self.restore_left.get_or_create(&one("service", service)).set(records as i64);
+    /// Notes how much of its state `service` has still to read, and how long that will take if
+    /// anybody knows.
+    pub fn restore_left(&self, service: &str, records: u64, time: Option<Duration>) {
+        let label = one("service", service);
+        self.restore_left.get_or_create(&label).set(records as i64);
+        match time {
+            Some(time) => _ = self.restore_time_left.get_or_create(&label).set(time.as_secs_f64()),
+            None => _ = self.restore_time_left.remove(&label),
+        }
     }
 
     /// Notes how long `service` took to read its state.
@@ -266,7 +276,7 @@ mod tests {
         metrics.consumer_lag("detect", "aqi.readings", 4, Some(12));
         metrics.consumer_lag("detect", "aqi.readings", 4, None);
         metrics.assigned_partitions("detect", 8);
-        metrics.restore_left("detect", 5);
+        metrics.restore_left("detect", 5, Some(Duration::from_millis(2_500)));
         metrics.restored("detect", Duration::from_millis(1_500));
         metrics.snapshot_age("detect", Duration::from_secs(60));
         metrics.loop_turned("detect", Micros(2_500_000));
@@ -285,6 +295,7 @@ mod tests {
             "tocsin_consumer_lag{service=\"detect\",topic=\"aqi.readings\",partition=\"3\"} 12",
             "tocsin_assigned_partitions{service=\"detect\"} 8",
             "tocsin_restore_records_left{service=\"detect\"} 5",
+            "tocsin_restore_left_seconds{service=\"detect\"} 2.5",
             "tocsin_restore_seconds{service=\"detect\"} 1.5",
             "tocsin_snapshot_age_seconds{service=\"detect\"} 60.0",
             "tocsin_loop_last_turn_seconds{service=\"detect\"} 2.5",

@@ -8,9 +8,11 @@ mod schema;
 mod session;
 mod slices;
 mod statements;
+mod tls;
 mod write;
 
 pub use options::{CqlOptions, Dialect, Replication};
+pub use tls::Tls;
 
 use crate::newest::newest;
 use crate::store::{Query, Store, StoreError, Write};

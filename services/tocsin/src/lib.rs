@@ -9,6 +9,7 @@ pub mod meter;
 pub mod pipeline;
 pub mod registry;
 pub mod report;
+pub mod restoring;
 pub mod runtime;
 pub mod schema_ids;
 pub mod service;

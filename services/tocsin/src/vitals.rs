@@ -2,6 +2,7 @@
 //! gauges for scrapes. It decides nothing and changes nothing.
 
 use crate::facts;
+use crate::restoring::Restoring;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -37,8 +38,8 @@ struct Part {
     gaps: BTreeMap<TopicPartition, Gap>,
     /// Where each input went on from when it came here.
     entered: BTreeMap<TopicPartition, u64>,
-    /// While state is read: since when, and how much there was to read.
-    restoring: Option<(Instant, u64)>,
+    /// While state is read.
+    restoring: Option<Restoring>,
     /// The directory of snapshots and the changelog that they are of.
     snapshots: Option<(PathBuf, &'static str)>,
 }
@@ -116,24 +117,38 @@ impl Vitals {
     pub fn restoring(&self, name: &'static str, left: u64) {
         let mut parts = self.lock();
         let Some(part) = parts.get_mut(name) else { return };
-        let state = match (part.restoring, &part.partitions, left) {
-            (None, None, 0) => return,
-            (known, ours, 0) => {
-                if let Some((began, _)) = known {
-                    self.metrics.restored(name, began.elapsed());
-                }
-                part.restoring = None;
-                State::Ready { partitions: Some(ours.as_ref().map_or(0, BTreeSet::len)) }
-            }
-            (known, _, _) => {
-                let (began, total) = known.unwrap_or((Instant::now(), left));
-                let total = total.max(left);
-                part.restoring = Some((began, total));
-                State::Restoring { restored: total - left, total }
-            }
+        if left == 0 && part.restoring.is_none() && part.partitions.is_none() {
+            return;
+        }
+        let state = match left {
+            0 => self.restored(name, part),
+            _ => self.restores(name, part, left),
         };
-        self.metrics.restore_left(name, left);
         self.health.set(name, state);
+    }
+
+    fn restored(&self, name: &'static str, part: &mut Part) -> State {
+        if let Some(restoring) = part.restoring.take() {
+            let (took, records) = (restoring.took(Instant::now()), restoring.total());
+            self.metrics.restored(name, took);
+            tracing::info!(service = name, records, ?took, "the state is restored");
+        }
+        self.metrics.restore_left(name, 0, Some(Duration::ZERO));
+        State::Ready { partitions: Some(part.partitions.as_ref().map_or(0, BTreeSet::len)) }
+    }
+
+    fn restores(&self, name: &'static str, part: &mut Part, left: u64) -> State {
+        let now = Instant::now();
+        let restoring = part.restoring.get_or_insert_with(|| Restoring::begin(left, now));
+        *restoring = restoring.on(left);
+        let (restored, total, time) =
+            (restoring.restored, restoring.total(), restoring.time_left(now));
+        self.metrics.restore_left(name, left, time);
+        let seconds_left = time.map(|time| time.as_secs());
+        if restoring.tell(now) {
+            tracing::info!(service = name, restored, total, seconds_left, "restoring the state");
+        }
+        State::Restoring { restored, total, seconds_left }
     }
 
     /// Looks until it is told to stop. A log that does not answer makes the process not ready.
@@ -260,10 +275,11 @@ mod tests {
         assert_eq!(state(), State::Starting, "nothing was given yet");
         for (left, restored) in [(10, 0), (4, 6)] {
             vitals.restoring("detect", left);
-            assert_eq!(state(), State::Restoring { restored, total: 10 });
+            let seconds_left = (restored > 0).then_some(0);
+            assert_eq!(state(), State::Restoring { restored, total: 10, seconds_left });
         }
         observer.tell(Progress::Assigned(&[1, 2]));
-        assert_eq!(state(), State::Restoring { restored: 6, total: 10 }, "not all of it");
+        assert!(matches!(state(), State::Restoring { restored: 6, .. }), "not all of it");
         vitals.restoring("detect", 0);
         assert_eq!(state(), State::Ready { partitions: Some(2) });
         observer.tell(Progress::Assigned(&[]));

@@ -1,6 +1,7 @@
 //! Where the cluster is and how Tocsin's keyspace is made there. Says what is wrong with an option
 //! before anything is asked of the network.
 
+use super::tls::Tls;
 use crate::store::StoreError;
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub struct CqlOptions {
     pub user: Option<String>,
     /// The password of `user`.
     pub password: Option<String>,
+    /// How connections are encrypted; `None` for not at all.
+    pub tls: Option<Tls>,
     /// The datacenter that is asked first. All, if none is named.
     pub datacenter: Option<String>,
     /// What the cluster is.
@@ -37,6 +40,7 @@ impl CqlOptions {
             keyspace: keyspace.to_owned(),
             user: None,
             password: None,
+            tls: None,
             datacenter: None,
             dialect: Dialect::Cassandra,
             replication: Replication::Simple(1),
@@ -82,6 +86,7 @@ impl fmt::Debug for CqlOptions {
             .field("contact_points", &self.contact_points)
             .field("keyspace", &self.keyspace)
             .field("user", &self.user)
+            .field("tls", &self.tls)
             .field("dialect", &self.dialect)
             .field("replication", &self.replication)
             .finish_non_exhaustive()

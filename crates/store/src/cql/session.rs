@@ -131,6 +131,9 @@ impl Session {
         if let (Some(user), Some(password)) = (&options.user, &options.password) {
             builder = builder.user(user, password);
         }
+        if let Some(tls) = &options.tls {
+            builder = builder.tls_context(Some(tls.context()?));
+        }
         if let Some(datacenter) = &options.datacenter {
             builder = builder.prefer_datacenter(datacenter.clone());
         }

@@ -1,9 +1,10 @@
 //! `[store]`: where the tables are.
 
 use serde::Deserialize;
+use std::path::PathBuf;
 use tocsin_service::Secret;
 use tocsin_service::config::{ConfigError, Document};
-use tocsin_store::cql::{CqlOptions, Dialect, Replication};
+use tocsin_store::cql::{CqlOptions, Dialect, Replication, Tls};
 
 /// Which store, and how it is reached.
 #[derive(Clone, Debug)]
@@ -50,6 +51,12 @@ struct CqlSection {
     #[serde(default)]
     password: Secret,
     #[serde(default)]
+    tls: bool,
+    ca_file: Option<PathBuf>,
+    certificate_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    verify_address: Option<bool>,
+    #[serde(default)]
     dialect: DialectWord,
     replication_factor: Option<u8>,
     datacenter: Option<String>,
@@ -64,13 +71,14 @@ pub(super) fn read(document: &Document) -> Result<StoreSettings, ConfigError> {
         Kind::Cql => {
             let section: CqlSection = document.section("store")?;
             let mut problems = Vec::new();
-            let settings = cql(section, &mut problems);
+            let settings = cql(section, document, &mut problems);
             super::unless(problems, document, "store", StoreSettings::Cql(settings))
         }
     }
 }
 
-fn cql(section: CqlSection, problems: &mut Vec<&'static str>) -> CqlOptions {
+fn cql(section: CqlSection, document: &Document, problems: &mut Vec<&'static str>) -> CqlOptions {
+    let tls = tls(&section, document, problems);
     let points = section.contact_points.as_ref().map(super::Addresses::all).unwrap_or_default();
     if points.is_empty() {
         problems.push("`contact_points` is missing: addresses of the database, `host:port`");
@@ -96,6 +104,7 @@ fn cql(section: CqlSection, problems: &mut Vec<&'static str>) -> CqlOptions {
     let copies = section.replication_factor.unwrap_or(1);
     CqlOptions {
         contact_points: points.into_iter().map(with_port).collect(),
+        tls,
         user: section.username,
         password: (!section.password.is_empty()).then(|| section.password.expose().to_owned()),
         dialect: match section.dialect {
@@ -109,6 +118,35 @@ fn cql(section: CqlSection, problems: &mut Vec<&'static str>) -> CqlOptions {
         datacenter: section.datacenter,
         ..CqlOptions::new("", &keyspace)
     }
+}
+
+/// How the database is spoken to, and who must answer.
+fn tls(section: &CqlSection, document: &Document, problems: &mut Vec<&'static str>) -> Option<Tls> {
+    let path = |file: &PathBuf| document.resolve(file);
+    let identity = section.certificate_file.as_ref().zip(section.key_file.as_ref());
+    let files = [&section.ca_file, &section.certificate_file, &section.key_file];
+    if !section.tls {
+        if files.iter().any(|file| file.is_some()) || section.verify_address.is_some() {
+            problems.push(
+                "`ca_file`, `certificate_file`, `key_file` and `verify_address` need `tls = true`",
+            );
+        }
+        return None;
+    }
+    if section.certificate_file.is_some() != section.key_file.is_some() {
+        problems.push("`certificate_file` and `key_file` go together; one is missing");
+    }
+    let Some(ca) = &section.ca_file else {
+        problems.push(
+            "`ca_file` is missing, and `tls` is true: the certificates of the authorities that signed those of the nodes, in PEM form",
+        );
+        return None;
+    };
+    Some(Tls {
+        ca: path(ca),
+        identity: identity.map(|(certificate, key)| (path(certificate), path(key))),
+        verify_address: section.verify_address.unwrap_or(true),
+    })
 }
 
 #[cfg(test)]
@@ -130,19 +168,27 @@ mod tests {
         assert_eq!(cql.contact_points, ["a:9042", "b:1"]);
         assert_eq!((cql.keyspace.as_str(), cql.dialect), ("tocsin", Dialect::Scylla));
         assert_eq!(cql.replication, Replication::Simple(1));
-        assert!(cql.user.is_none() && cql.password.is_none() && cql.datacenter.is_none());
+        assert!(
+            cql.tls.is_none()
+                && cql.user.is_none()
+                && cql.password.is_none()
+                && cql.datacenter.is_none()
+        );
     }
 
     #[test]
     fn everything_said_is_taken() {
         let text = "kind = \"cql\"\ncontact_points = [\"a:1\"]\nkeyspace = \"k_1\"\n\
             username = \"u\"\npassword = \"geheim\"\ndialect = \"cassandra\"\n\
-            replication_factor = 3\ndatacenter = \"dc1\"\n";
+            replication_factor = 3\ndatacenter = \"dc1\"\ntls = true\nca_file = \"/ca.pem\"\n\
+            certificate_file = \"/c.pem\"\nkey_file = \"/k.pem\"\nverify_address = false\n";
         let Ok(StoreSettings::Cql(cql)) = store(text) else { panic!("cql was asked for") };
         assert_eq!(cql.dialect, Dialect::Cassandra);
         assert_eq!(cql.replication, Replication::Datacenters(vec![("dc1".to_owned(), 3)]));
         assert_eq!((cql.user.as_deref(), cql.password.as_deref()), (Some("u"), Some("geheim")));
         assert!(!format!("{cql:?}").contains("geheim"));
+        let identity = Some(("/c.pem".into(), "/k.pem".into()));
+        assert_eq!(cql.tls, Some(Tls { ca: "/ca.pem".into(), identity, verify_address: false }));
     }
 
     #[test]
@@ -155,6 +201,13 @@ mod tests {
             ("kind = \"cql\"\ncontact_points = \"a\"\nusername = \"u\"", "go together"),
             ("kind = \"cql\"\ncontact_points = \"a\"\npassword = \"p\"", "go together"),
             ("kind = \"cql\"\ncontact_points = \"a\"\nreplication_factor = 0", "at least 1"),
+            ("kind = \"cql\"\ncontact_points = \"a\"\ntls = true", "`ca_file` is missing"),
+            ("kind = \"cql\"\ncontact_points = \"a\"\nca_file = \"c\"", "need `tls = true`"),
+            ("kind = \"cql\"\ncontact_points = \"a\"\nverify_address = false", "need `tls = true`"),
+            (
+                "kind = \"cql\"\ncontact_points = \"a\"\ntls = true\nca_file = \"c\"\nkey_file = \"k\"",
+                "go together",
+            ),
         ] {
             let error = store(keys).unwrap_err();
             assert!(error.contains(wanted), "{wanted:?} is not in {error}");
