@@ -178,7 +178,8 @@ mod tests {
     fn hash(view: View, time: i64, records: &[Pair]) -> (u64, String) {
         let log = MemoryLog::new();
         log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
-        let mut work = Transaction { time: Micros(time), ..Transaction::default() };
+        let mut work = Transaction::default();
+        work.time = Micros(time);
         let topic = work.register(ALERTS, 8);
         for (key, value) in records {
             work.to_partition(topic, 2).push(key.as_bytes(), value.map(str::as_bytes));

@@ -112,7 +112,8 @@ mod tests {
     fn log(offsets: &[u64], mark: &str) -> Arc<MemoryLog> {
         let log = MemoryLog::new();
         log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
-        let mut work = Transaction { time: Micros(9_000_000), ..Transaction::default() };
+        let mut work = Transaction::default();
+        work.time = Micros(9_000_000);
         let topic = work.register(ALERTS, 8);
         for offset in offsets {
             let value = format!("{offset}{mark}");

@@ -341,7 +341,8 @@ fn what_is_not_the_same_is_never_written_over() {
     let log = EmbeddedLog::open(&world.data(), Options::default()).unwrap();
     log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
     let write = |log: &dyn Log, value: &[u8]| {
-        let mut work = Transaction { time: facts::now(), ..Transaction::default() };
+        let mut work = Transaction::default();
+        work.time = facts::now();
         let topic = work.register(topics::WATCHES, 1);
         work.to(topic, b"k").push(b"k", Some(value));
         let spec = WorkerSpec { id: "w".into(), ..WorkerSpec::default() };
