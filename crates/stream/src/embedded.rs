@@ -2,8 +2,9 @@
 //! at any moment, and other processes may append to the same file. It is not replicated.
 //!
 //! Read in this order: `schema` (the file), `catalog` (what is in memory), `write`, `read`,
-//! `worker`, `clean`.
+//! `worker`, `clean`, `archive`.
 
+mod archive;
 pub(crate) mod bell;
 mod catalog;
 mod clean;
@@ -16,6 +17,7 @@ mod schema;
 pub(crate) mod worker;
 mod write;
 
+pub use archive::{Archive, Stand};
 pub use clean::Cleaned;
 pub use lock::DirectoryLock;
 
@@ -98,6 +100,15 @@ impl EmbeddedLog {
                 "cannot open {file}: it has version {version} and this tocsin knows version {known}: start the newer tocsin that wrote it"
             )));
         }
+        EmbeddedLog::on(file, connection, options)
+    }
+
+    /// The log in `file`; what is written goes through `connection`.
+    fn on(
+        file: PathBuf,
+        connection: rusqlite::Connection,
+        options: Options,
+    ) -> Result<Arc<EmbeddedLog>, LogError> {
         let inner = Inner {
             readers: Readers::new(file.clone()),
             options,
@@ -107,9 +118,10 @@ impl EmbeddedLog {
             cleaning: Mutex::default(),
             opened: Instant::now(),
             glanced: AtomicU64::new(0),
-            file: file.clone(),
+            file,
         };
-        inner.follow(&mut lock(&inner.writer)).map_err(stopped)?;
+        let followed = inner.follow(&mut lock(&inner.writer));
+        followed.map_err(|error| writing(before_commit(&inner.file, &error)))?;
         Ok(Arc::new(EmbeddedLog { inner: Arc::new(inner) }))
     }
 

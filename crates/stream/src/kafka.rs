@@ -3,13 +3,16 @@
 //!
 //! Read in this order: [`client`] what is configured, `worker` how the halves come together,
 //! `producer` how a transaction ends, `member` how partitions come and go, `reader` reading without a
-//! group, [`topics`] and `admin` what topics should be, and `native` for the calls into C.
+//! group, [`topics`] and `admin` what topics should be, `groups` and `intake` how a whole log moves in,
+//! and `native` for the calls into C.
 
 mod admin;
 mod bell;
 mod client;
 mod cluster;
 mod gather;
+mod groups;
+mod intake;
 mod member;
 mod native;
 mod producer;
@@ -19,6 +22,7 @@ mod worker;
 
 pub use admin::KafkaAdmin;
 pub use client::{KafkaOptions, RESERVED};
+pub use intake::KafkaIntake;
 
 use crate::log::{Log, LogError, Span, Worker, WorkerSpec};
 use crate::record::Batch;

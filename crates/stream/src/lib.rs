@@ -9,9 +9,11 @@ pub mod record;
 pub mod log;
 
 pub mod embedded;
+pub mod fingerprint;
 pub mod kafka;
 pub mod memory;
 pub mod replay;
+pub mod transfer;
 
 pub mod effects;
 mod scan;

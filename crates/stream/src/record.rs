@@ -26,6 +26,12 @@ impl Record<'_> {
     pub fn position(&self) -> Position {
         Position { topic: self.topic.to_string(), partition: self.partition, offset: self.offset }
     }
+
+    /// When the log took it, as exactly as every log keeps it: milliseconds since 1970. At least 1,
+    /// because to Kafka 0 is no time.
+    pub fn millis(&self) -> i64 {
+        (self.time.0 / 1000).max(1)
+    }
 }
 
 /// Consecutive records of one partition.

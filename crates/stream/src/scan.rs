@@ -21,6 +21,19 @@ impl dyn Log + '_ {
         mut take: impl FnMut(&Record<'_>) -> Result<(), E>,
     ) -> Result<u64, E> {
         let end = self.span(at)?.end;
+        self.scan_to(at, (from, end), &mut take)
+    }
+
+    /// The same up to `end`, which the partition must have reached; it may give records behind it.
+    ///
+    /// # Errors
+    /// As [`Log::scan`](#method.scan).
+    pub fn scan_to<E: From<LogError>>(
+        &self,
+        at: &TopicPartition,
+        (from, end): (u64, u64),
+        mut take: impl FnMut(&Record<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
         let mut next = from;
         while next < end {
             let batch = self.read(at, next, READ_BYTES)?;

@@ -1,5 +1,9 @@
 //! The command line: names are a contract.
 
+mod moving;
+
+pub use moving::{ExportArgs, HashArgs, ImportLogArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +51,12 @@ pub enum Command {
     Api(ApiArgs),
     /// Read files through a configured source into the log, once
     Import(ImportArgs),
+    /// Write the embedded log into one file, to be carried to a cluster; the services may run
+    Export(ExportArgs),
+    /// Read an exported log into a Kafka cluster: every record keeps its offset, so that it is the same log
+    ImportLog(ImportLogArgs),
+    /// Print a hash of what each partition holds, to compare one log with another
+    Hash(HashArgs),
     /// Run recorded files through the same topology in memory: which alerts, which mails to whom
     Backtest(BacktestArgs),
     /// Add, list or remove watches

@@ -2,7 +2,10 @@
 
 pub mod backtest;
 pub mod demo;
+pub mod export;
+pub mod hash;
 pub mod import;
+pub mod import_log;
 pub mod projections;
 pub mod schema;
 pub mod serve;
@@ -28,6 +31,9 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Project(args) => serve::run("project", args, None),
         Command::Api(args) => serve::run("api", &args.service, Some(args.listen)),
         Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
+        Command::ImportLog(args) => import_log::run(args),
+        Command::Hash(args) => hash::run(args),
         Command::Backtest(args) => backtest::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Why(args) => why::run(args),

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod command;
 pub mod exit;
 pub mod facts;
+pub mod hashes;
 pub mod meter;
 pub mod pipeline;
 pub mod registry;

@@ -1,5 +1,5 @@
 //! What a cluster is asked and told about its topics. What they should be is decided elsewhere, see
-//! `topics`. It deletes nothing and adds no partitions.
+//! `topics`. It deletes no topic and adds no partitions.
 
 use crate::kafka::LOOK;
 use crate::kafka::client::{Context, KafkaOptions};
@@ -21,8 +21,8 @@ use std::time::Instant;
 
 /// A cluster, for whoever looks after its topics.
 pub struct KafkaAdmin {
-    options: KafkaOptions,
-    client: AdminClient<Context>,
+    pub(super) options: KafkaOptions,
+    pub(super) client: AdminClient<Context>,
     cluster: String,
 }
 
@@ -192,16 +192,16 @@ fn kept(topic: &str, entries: Vec<ConfigEntry>) -> Result<Config, LogError> {
     set.map(named).collect()
 }
 
-fn refused(doing: &str, code: RDKafkaErrorCode) -> LogError {
+pub(super) fn refused(doing: &str, code: RDKafkaErrorCode) -> LogError {
     LogError::Refused(format!("the cluster does not {doing}: {code}"))
 }
 
-fn asked() -> AdminOptions {
+pub(super) fn asked() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(CALL)).request_timeout(Some(CALL))
 }
 
 /// Waits for a future on this thread. The admin client's own thread completes it.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -4,6 +4,7 @@
 use crate::chunk::{Chunk, ChunkBuilder};
 use crate::kafka::native::Message;
 use crate::record::Batch;
+use crate::transfer::is_filler;
 use tocsin_domain::{Micros, TopicPartition};
 
 /// The records of one partition out of one poll.
@@ -18,8 +19,11 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    /// Adds a record behind those before.
+    /// Adds a record behind those before. A filler is none: it only takes up an offset.
     pub(super) fn push(&mut self, message: &Message<'_>) {
+        if is_filler(message.key, message.value) {
+            return;
+        }
         let (offset, time) = (message.offset as u64, Micros(message.millis.max(0) * 1000));
         // A time before the base cannot be told as a distance from it.
         if time < self.time || self.builder.count() == 0 {
@@ -47,5 +51,34 @@ impl Gather {
         let from = chunks.first()?.base;
         let (topic, partition) = (at.topic.clone(), at.partition);
         Some(Batch { topic, partition, from, next: self.next, chunks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::FILLER;
+
+    #[test]
+    fn fillers_take_up_offsets_and_are_no_records() {
+        let (at, mut gather) = (TopicPartition::new("t", 0), Gather::default());
+        let mut push = |offset, key, value| {
+            gather.push(&Message { offset, millis: 5, key, value, error: None });
+        };
+        push(0, FILLER, None);
+        push(1, b"a", Some(b"1"));
+        push(2, FILLER, None);
+        // Only a tombstone can be one.
+        push(3, FILLER, Some(b"2"));
+        push(4, b"a", None);
+        push(5, FILLER, None);
+        let batch = gather.take(&at).unwrap();
+        let found: Vec<_> = batch.records().map(|r| (r.offset, r.key, r.value)).collect();
+        assert_eq!(
+            found,
+            [(1, &b"a"[..], Some(&b"1"[..])), (3, FILLER, Some(b"2")), (4, b"a", None)]
+        );
+        gather.push(&Message { offset: 6, millis: 5, key: FILLER, value: None, error: None });
+        assert!(gather.take(&at).is_none());
     }
 }

@@ -6,6 +6,7 @@ use crate::kafka::bell::Bell;
 use crate::kafka::client::{Change, Context, KafkaOptions, is_away, is_fatal};
 use crate::kafka::cluster::watermarks;
 use crate::kafka::gather::Gather;
+use crate::kafka::groups;
 use crate::kafka::native::{Messages, Queue};
 use crate::kafka::producer::offsets;
 use crate::log::{LogError, Polled, Span, WorkerSpec};
@@ -13,7 +14,7 @@ use crate::record::Batch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -273,22 +274,8 @@ impl Member {
         &self,
         places: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Option<u64>>, LogError> {
-        if places.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let failed = |error: KafkaError| self.options.unavailable("ask for the progress", error);
-        let list = offsets(places.iter().map(|at| (at, 0))).map_err(failed)?;
-        let answered = self.consumer.committed_offsets(list, CALL).map_err(failed)?;
-        let mut found = BTreeMap::new();
-        for element in answered.elements() {
-            element.error().map_err(failed)?;
-            let next = match element.offset() {
-                Offset::Offset(next) => u64::try_from(next).ok(),
-                _ => None,
-            };
-            found.insert(TopicPartition::new(element.topic(), element.partition() as u32), next);
-        }
-        Ok(found)
+        let asked = groups::committed(&self.consumer, places, CALL);
+        asked.map_err(|error| self.options.unavailable("ask for the progress", error))
     }
 
     /// As [`crate::Worker::committed`].

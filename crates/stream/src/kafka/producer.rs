@@ -5,6 +5,7 @@ use crate::crash;
 use crate::kafka::client::{Context, KafkaOptions};
 use crate::kafka::native::{self, Group, Outlet, Refusal};
 use crate::log::{CommitError, LogError, Output, Transaction};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -38,18 +39,7 @@ impl Producer {
             .set("transaction.timeout.ms", options.transaction_timeout.as_millis().to_string())
             .set("delivery.report.only.error", "true")
             .set("sticky.partitioning.linger.ms", "0");
-        for (name, value) in [
-            ("linger.ms", "5"),
-            ("compression.type", "lz4"),
-            ("batch.num.messages", "10000"),
-            ("batch.size", "1000000"),
-            ("message.max.bytes", "8388608"),
-            ("queue.buffering.max.messages", "1000000"),
-        ] {
-            if config.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
+        tune(&mut config);
         let failed = |error: KafkaError| options.unavailable("start a producer", error);
         let producer: ThreadedProducer<Context> =
             config.create_with_context(Context::default()).map_err(failed)?;
@@ -156,6 +146,22 @@ impl Producer {
                     };
                 }
             }
+        }
+    }
+}
+
+/// Sets what makes writing quick, as far as the operator has not.
+pub(super) fn tune(config: &mut ClientConfig) {
+    for (name, value) in [
+        ("linger.ms", "5"),
+        ("compression.type", "lz4"),
+        ("batch.num.messages", "10000"),
+        ("batch.size", "1000000"),
+        ("message.max.bytes", "8388608"),
+        ("queue.buffering.max.messages", "1000000"),
+    ] {
+        if config.get(name).is_none() {
+            config.set(name, value);
         }
     }
 }

@@ -95,7 +95,7 @@ impl Readers {
         loop {
             let wait = if end.is_some() { Duration::from_millis(100) } else { Duration::ZERO };
             reader.cursor.take(&mut messages, records, wait).map_err(failed)?;
-            let mut moved = None;
+            let (from, mut moved) = (reader.next, None);
             for message in messages.iter() {
                 match message.error {
                     None if message.offset as u64 >= reader.next => {
@@ -113,11 +113,11 @@ impl Readers {
                 }
             }
             messages.clear();
-            let from = reader.next;
             reader.next = moved.map_or(reader.next, |moved| moved.max(reader.next));
             if let Some(batch) = gather.take(&reader.at) {
                 return Ok(Batch { next: reader.next, ..batch });
             }
+            // Fillers and marks of transactions take up offsets and are no records.
             if reader.next > from {
                 return Ok(Batch { from, ..empty(reader.next) });
             }

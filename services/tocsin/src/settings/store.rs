@@ -12,7 +12,7 @@ pub enum StoreSettings {
     /// One SQLite file in the data directory.
     Embedded,
     /// ScyllaDB or Apache Cassandra.
-    Cql(CqlOptions),
+    Cql(Box<CqlOptions>),
 }
 
 const DEFAULT_PORT: u16 = 9042;
@@ -72,7 +72,7 @@ pub(super) fn read(document: &Document) -> Result<StoreSettings, ConfigError> {
             let section: CqlSection = document.section("store")?;
             let mut problems = Vec::new();
             let settings = cql(section, document, &mut problems);
-            super::unless(problems, document, "store", StoreSettings::Cql(settings))
+            super::unless(problems, document, "store", StoreSettings::Cql(Box::new(settings)))
         }
     }
 }

@@ -15,6 +15,7 @@ use tocsin_domain::TopicPartition;
 use tocsin_project::projections::all_tables;
 use tocsin_project::{ProjectStep, StoreSink};
 use tocsin_store::{Row, SqliteStore, Store, TableSpec, Value};
+use tocsin_stream::fingerprint::{Digest, Hash};
 use tocsin_stream::processor::{Options, Processor};
 use tocsin_stream::replay::Replay;
 use tocsin_stream::{Log, LogError, WorkerSpec};
@@ -25,12 +26,14 @@ const NAMED: usize = 10;
 const TRIES: u32 = 10;
 
 /// What one table holds that it should not, or does not that it should.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Compared {
     /// Rows that the log gives.
     pub rows: usize,
     /// One line for each row that differs.
     pub differences: Vec<String>,
+    /// Of the rows that the table has, in the order of their keys: equal tables have equal hashes.
+    pub hash: Hash,
 }
 
 /// Compares and says what was found.
@@ -51,7 +54,7 @@ pub fn run(place: &Whereabouts) -> anyhow::Result<()> {
     for (table, compared) in &found {
         wrong += compared.differences.len();
         let (rows, differ) = (compared.rows, compared.differences.len());
-        text.push_str(&format!("{table}: {rows} rows, {differ} differ\n"));
+        text.push_str(&format!("{table}: {rows} rows, {differ} differ, {}\n", compared.hash));
         for line in compared.differences.iter().take(NAMED) {
             text.push_str(&format!("  {line}\n"));
         }
@@ -143,7 +146,17 @@ pub fn compare(table: &'static TableSpec, table_rows: &[Row], log_rows: &[Row]) 
             differences.push(format!("{} does not come from the log", name(table, row)));
         }
     }
-    Compared { rows: log_rows.len(), differences }
+    Compared { rows: log_rows.len(), differences, hash: hash(here.values().copied()) }
+}
+
+/// Of rows in an order that every store can have: each as the JSON array of its values.
+fn hash<'a>(rows: impl Iterator<Item = &'a Row>) -> Hash {
+    let mut digest = Digest::default();
+    for row in rows {
+        let values: serde_json::Value = row.iter().map(Value::json).collect();
+        digest.part(values.to_string().as_bytes());
+    }
+    digest.hash()
 }
 
 /// The key of a row, `subject=Market, measure=pm25`.
@@ -191,6 +204,10 @@ mod tests {
                 r#"tenant="x", subject="c", measure="x" does not come from the log"#,
             ]
         );
-        assert_eq!(compare(&READINGS_LATEST, &log, &log).differences.len(), 0);
+        let same = compare(&READINGS_LATEST, &log, &log);
+        assert_eq!(same.differences.len(), 0);
+        let [a, b, d] = log;
+        assert_eq!(compare(&READINGS_LATEST, &[d, b, a], &[]).hash, same.hash, "in any order");
+        assert_ne!(compared.hash, same.hash);
     }
 }
