@@ -162,6 +162,6 @@ fn who_is_trusted_reads_and_writes_and_everybody_else_is_told_why_not() {
     ] {
         let told = open(address, tls).map(|_| ()).unwrap_err();
         assert!(told.contains(wanted), "{what}: {wanted:?} is not in {told}");
-        println!("{what}: {told}");
+        eprintln!("{what}: {told}");
     }
 }

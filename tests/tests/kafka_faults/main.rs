@@ -166,6 +166,11 @@ const FATAL: &[Case] = &[
         &[Fatal, Done],
     ),
     ("fenced at the end, not committed", &[once(EndTxn, Refuse(error::FENCED))], &[Fatal, Done]),
+    (
+        "fenced when it is aborted",
+        &[once(TxnOffsetCommit, Lie(error::STALE_GENERATION)), once(EndTxn, Refuse(error::FENCED))],
+        &[Fatal, Done],
+    ),
     ("fenced at the end, but committed", &[once(EndTxn, Lie(error::FENCED))], &[Fatal]),
     ("the id may not be used", &[once(EndTxn, Refuse(error::ID_NOT_ALLOWED))], &[Fatal, Done]),
 ];

@@ -101,8 +101,9 @@ impl Worker for Watching {
         let said = self.worker.commit(transaction);
         self.said.lock().unwrap().push(Class::of(&said));
         if let Err(CommitError::Fatal(_) | CommitError::Unknown(_)) = said {
+            // Nobody asks it any more; if somebody did, it would say the same.
             let again = self.worker.commit(transaction);
-            assert!(again.is_err(), "a worker that was given up has committed");
+            assert_eq!(Class::of(&again), Class::of(&said), "{said:?}, then {again:?}");
         }
         said
     }

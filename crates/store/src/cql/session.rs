@@ -137,9 +137,14 @@ impl Session {
         if let Some(datacenter) = &options.datacenter {
             builder = builder.prefer_datacenter(datacenter.clone());
         }
+        // A node that wants TLS only hangs up on whoever speaks without.
+        let hint = match options.tls {
+            None => "; it was spoken to without TLS: if it wants TLS, say `tls = true`",
+            Some(_) => "",
+        };
         let driver = builder.build().await.map_err(|error| StoreError::Failed {
             doing: "open",
-            reason: format!("{}: {error}", options.contact_points.join(", ")),
+            reason: format!("{}: {error}{hint}", options.contact_points.join(", ")),
         })?;
         Ok(Session { driver, patience: options.patience, prepared: Mutex::default() })
     }

@@ -24,6 +24,8 @@ pub(super) struct Producer {
     id: String,
     options: KafkaOptions,
     outlets: HashMap<Arc<str>, Outlet<Context>>,
+    /// Why nothing can be committed any more, once another worker has the id.
+    shut_out: Option<String>,
     producer: Arc<ThreadedProducer<Context>>,
 }
 
@@ -54,7 +56,8 @@ impl Producer {
             tracing::warn!(id, %error, "waiting for the transaction coordinator");
         }
         let (id, options) = (id.to_owned(), options.clone());
-        Ok(Producer { id, options, outlets: HashMap::new(), producer: Arc::new(producer) })
+        let (outlets, producer) = (HashMap::new(), Arc::new(producer));
+        Ok(Producer { id, options, outlets, shut_out: None, producer })
     }
 
     /// Outputs and offsets in one transaction.
@@ -64,13 +67,16 @@ impl Producer {
         offsets: &TopicPartitionList,
         owner: &Owner<'_>,
     ) -> Result<(), CommitError> {
+        if let Some(reason) = &self.shut_out {
+            return Err(CommitError::Fatal(reason.clone()));
+        }
         let begun = Instant::now();
         self.producer.begin_transaction().map_err(|error| {
             CommitError::Unknown(format!("a transaction cannot be begun: {error}"))
         })?;
         for output in work.outputs().iter().filter(|output| !output.is_empty()) {
             if let Err(error) = self.produce(output) {
-                return Err(self.abort(error));
+                return Err(self.abort(error, begun));
             }
         }
         if offsets.count() > 0 {
@@ -105,44 +111,62 @@ impl Producer {
     }
 
     /// What an error of a transaction means for the worker. After an abort nothing is visible.
-    fn judge(&self, refusal: Refusal, begun: Instant, ending: bool) -> CommitError {
+    fn judge(&mut self, refusal: Refusal, begun: Instant, ending: bool) -> CommitError {
         let text = format!("{} ({:?})", refusal.text, refusal.code);
         if refusal.abort {
-            return self.abort(CommitError::Abort(text));
+            return self.abort(CommitError::Abort(text), begun);
         }
+        if let Some(fatal) = self.fenced(refusal.code, &text, begun) {
+            return fatal;
+        }
+        let stage = if ending { "while it was ended" } else { "before its end" };
+        CommitError::Unknown(format!("{stage}: {text}"))
+    }
+
+    /// Whether another worker has the id now: then this one must not take it back.
+    fn fenced(
+        &mut self,
+        code: RDKafkaErrorCode,
+        text: &str,
+        begun: Instant,
+    ) -> Option<CommitError> {
         let fenced = matches!(
-            refusal.code,
+            code,
             RDKafkaErrorCode::Fenced
                 | RDKafkaErrorCode::ProducerFenced
                 | RDKafkaErrorCode::InvalidProducerEpoch
                 | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
         );
         // The broker fences as well whom it has waited for too long.
-        if fenced && begun.elapsed() < self.options.transaction_timeout {
-            return CommitError::Fatal(format!(
-                "another worker has taken the id {:?}; give every process of a service a slot of its own: {text}",
-                self.id
-            ));
+        if !fenced || begun.elapsed() >= self.options.transaction_timeout {
+            return None;
         }
-        let stage = if ending { "while it was ended" } else { "before its end" };
-        CommitError::Unknown(format!("{stage}: {text}"))
+        let reason = format!(
+            "another worker has taken the id {:?}; give every process of a service a slot of its own: {text}",
+            self.id
+        );
+        self.shut_out = Some(reason.clone());
+        Some(CommitError::Fatal(reason))
     }
 
     /// Aborts, and gives back why; if even that fails, the producer is of no more use.
-    fn abort(&self, why: CommitError) -> CommitError {
-        let begun = Instant::now();
+    fn abort(&mut self, why: CommitError, begun: Instant) -> CommitError {
+        let aborting = Instant::now();
         loop {
             match self.producer.abort_transaction(CALL) {
                 Ok(()) => return why,
                 Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && begun.elapsed() < PATIENCE =>
+                    if error.is_retriable() && aborting.elapsed() < PATIENCE =>
                 {
                     std::thread::sleep(Duration::from_millis(50));
                 }
                 Err(error) => {
-                    return match why {
-                        CommitError::Fatal(_) => why,
-                        why => CommitError::Unknown(format!("{why}; its abort: {error}")),
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                    let fenced = self.fenced(code, &error.to_string(), begun);
+                    return match (why, fenced) {
+                        (why @ CommitError::Fatal(_), _) => why,
+                        (_, Some(fatal)) => fatal,
+                        (why, None) => CommitError::Unknown(format!("{why}; its abort: {error}")),
                     };
                 }
             }
