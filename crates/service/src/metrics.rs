@@ -52,6 +52,7 @@ pub struct Metrics {
     partitions: Gauges<1>,
     restore_left: Gauges<1>,
     restore_time_left: Floats,
+    standby_lag: Gauges<1>,
     restore_seconds: Floats,
     snapshot_age: Floats,
     loop_turned: Floats,
@@ -82,6 +83,7 @@ impl Metrics {
             partitions: Family::default(),
             restore_left: Family::default(),
             restore_time_left: Family::default(),
+            standby_lag: Family::default(),
             restore_seconds: Family::default(),
             snapshot_age: Family::default(),
             loop_turned: Family::default(),
@@ -128,6 +130,8 @@ impl Metrics {
         to.register("restore_records_left", help, self.restore_left.clone());
         let help = "Time that a service will still take to read its state, at the pace so far";
         to.register_with_unit("restore_left", help, Unit::Seconds, self.restore_time_left.clone());
+        let help = "Records that a service's copies of other processes' state are behind";
+        to.register("standby_lag", help, self.standby_lag.clone());
         let (help, value) = ("Time the last restore took", self.restore_seconds.clone());
         to.register_with_unit("restore", help, Unit::Seconds, value);
         let (help, value) = ("Age of a service's oldest snapshot here", self.snapshot_age.clone());
@@ -212,6 +216,11 @@ impl Metrics {
         }
     }
 
+    /// Notes how many records the copies are behind that `service` keeps of what others have.
+    pub fn standby_lag(&self, service: &str, records: u64) {
+        self.standby_lag.get_or_create(&one("service", service)).set(records as i64);
+    }
+
     /// Notes how long `service` took to read its state.
     pub fn restored(&self, service: &str, took: Duration) {
         self.restore_seconds.get_or_create(&one("service", service)).set(took.as_secs_f64());
@@ -277,6 +286,7 @@ mod tests {
         metrics.consumer_lag("detect", "aqi.readings", 4, None);
         metrics.assigned_partitions("detect", 8);
         metrics.restore_left("detect", 5, Some(Duration::from_millis(2_500)));
+        metrics.standby_lag("detect", 6);
         metrics.restored("detect", Duration::from_millis(1_500));
         metrics.snapshot_age("detect", Duration::from_secs(60));
         metrics.loop_turned("detect", Micros(2_500_000));
@@ -296,6 +306,7 @@ mod tests {
             "tocsin_assigned_partitions{service=\"detect\"} 8",
             "tocsin_restore_records_left{service=\"detect\"} 5",
             "tocsin_restore_left_seconds{service=\"detect\"} 2.5",
+            "tocsin_standby_lag{service=\"detect\"} 6",
             "tocsin_restore_seconds{service=\"detect\"} 1.5",
             "tocsin_snapshot_age_seconds{service=\"detect\"} 60.0",
             "tocsin_loop_last_turn_seconds{service=\"detect\"} 2.5",

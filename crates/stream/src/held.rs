@@ -4,7 +4,10 @@
 use crate::failure::Failure;
 use crate::log::{Log, LogError, Worker};
 use crate::partition::{Partition, Restore};
+use crate::standby::Standby;
 use crate::state::State;
+use crate::terms::Options;
+use crate::topology::Topology;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +17,8 @@ use tocsin_domain::{Micros, TopicPartition};
 pub(crate) struct Held<S> {
     pub(crate) ready: BTreeMap<u32, Partition<S>>,
     restoring: VecDeque<(u32, Option<Restore<S>>)>,
+    /// Copies of what others have, if they are wanted.
+    standby: Option<Standby<S>>,
 }
 
 /// What the state of a partition is restored from.
@@ -26,9 +31,49 @@ pub(crate) struct Origin<'a> {
     pub(crate) now: Micros,
 }
 
+impl<'a> Origin<'a> {
+    pub(crate) fn of(
+        (log, worker): (&'a dyn Log, &'a dyn Worker),
+        topology: &'a Topology,
+        options: &'a Options,
+        now: Micros,
+    ) -> Origin<'a> {
+        let (inputs, changelog) = (topology.inputs.as_slice(), topology.changelog);
+        Origin { log, worker, inputs, changelog, snapshots: options.snapshots.as_deref(), now }
+    }
+}
+
 impl<S: State> Held<S> {
-    pub(crate) fn new() -> Held<S> {
-        Held { ready: BTreeMap::new(), restoring: VecDeque::new() }
+    pub(crate) fn new(standby: bool) -> Held<S> {
+        let standby = standby.then(Standby::new);
+        Held { ready: BTreeMap::new(), restoring: VecDeque::new(), standby }
+    }
+
+    /// Nothing is ours any more.
+    pub(crate) fn lose_all(&mut self) {
+        self.ready.clear();
+        self.restoring.clear();
+    }
+
+    /// Reads on in the copy of a partition that is not ours, if copies are wanted.
+    pub(crate) fn follow(&mut self, origin: &Origin<'_>) {
+        let (ready, restoring) = (&self.ready, &self.restoring);
+        let ours = |number| {
+            ready.contains_key(&number) || restoring.iter().any(|(other, _)| *other == number)
+        };
+        if let Some(standby) = &mut self.standby {
+            standby.follow(origin, &ours);
+        }
+    }
+
+    /// How many offsets the copies are behind; `None` if none are wanted.
+    pub(crate) fn behind(&self) -> Option<u64> {
+        self.standby.as_ref().map(Standby::behind)
+    }
+
+    /// Whether there is something to read before anybody waits for input.
+    pub(crate) fn is_busy(&self, now: Micros) -> bool {
+        !self.restoring.is_empty() || self.standby.as_ref().is_some_and(|it| it.is_eager(now))
     }
 
     /// These are ours now; their state is not there yet.
@@ -67,7 +112,14 @@ impl<S: State> Held<S> {
         let number = *number;
         let done = match restore {
             Some(restore) => restore.step(origin.log)?,
-            None => restore.insert(Restore::begin(origin, number)?).step(origin.log)?,
+            None => {
+                let copy = self.standby.as_mut().map(|standby| standby.claim(origin, number));
+                let begun = match copy.transpose()?.flatten() {
+                    Some(copy) => copy,
+                    None => Restore::begin(origin, number)?,
+                };
+                restore.insert(begun).step(origin.log)?
+            }
         };
         let Some((number, restore)) = self.restoring.pop_front() else { return Ok(None) };
         match restore {

@@ -29,6 +29,7 @@ mod partition;
 pub mod processor;
 pub mod progress;
 pub mod snapshot;
+mod standby;
 mod terms;
 pub mod time;
 

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::held::Origin;
-use crate::log::Log;
+use crate::log::{Log, Span};
 use crate::snapshot;
 use crate::state::{State, Store};
 use std::path::Path;
@@ -59,30 +59,36 @@ struct Tail {
     end: u64,
     /// Whether it is known up to which inputs the state goes.
     has_progress: bool,
+    /// When everything was read last that there was to read.
+    current: Micros,
 }
 
 /// About so much of a changelog is read at a time.
 const PIECE: usize = 4 << 20;
+/// A copy that was behind for so long may miss tombstones, as an old snapshot does.
+const OLDEST_COPY: Duration = Duration::from_secs(3600);
 
 impl<S: State> Restore<S> {
     /// Begins with a snapshot that can be trusted, if there is one.
     pub fn begin(origin: &Origin<'_>, number: u32) -> Result<Self, Failure> {
+        let mut restore = Self::copy(origin, number)?;
+        restore.claim(origin)?;
+        Ok(restore)
+    }
+
+    /// The same of a partition that is not ours, or not yet.
+    pub fn copy(origin: &Origin<'_>, number: u32) -> Result<Self, Failure> {
         let (log, now) = (origin.log, origin.now);
         let mut partition = Partition::empty(now);
         partition.store.set_now(now);
         let Some(topic) = origin.changelog else { return Ok(Self { partition, tail: None }) };
         let at = TopicPartition::new(topic, number);
-        let has_progress = origin.inputs.iter().try_fold(false, |found, input| {
-            let committed = origin.worker.committed(&TopicPartition::new(input, number))?;
-            Ok::<bool, Failure>(found || committed.is_some())
-        })?;
-        let span = log.span(&at)?;
-        // What a worker that died had begun to write is decided before this end is reached.
-        let end = log.undecided_end(&at)?;
+        let Span { start, end } = log.span(&at)?;
+        let written = log.undecided_end(&at)?;
         let store = &mut partition.store;
         let found = origin.snapshots.and_then(|dir| snapshot::read(dir, &at, now, store));
         let next = match found {
-            Some(next) if (span.start..=end).contains(&next) => next,
+            Some(next) if (start..=written).contains(&next) => next,
             refused => {
                 // It must not come to be trusted when the changelog has grown past it.
                 if let (Some(_), Some(directory)) = (refused, origin.snapshots) {
@@ -90,27 +96,58 @@ impl<S: State> Restore<S> {
                 }
                 *store = Store::default();
                 store.set_now(now);
-                span.start
+                start
             }
         };
-        Ok(Self { partition, tail: Some(Tail { at, next, end, has_progress }) })
+        Ok(Self {
+            partition,
+            tail: Some(Tail { at, next, end, has_progress: false, current: now }),
+        })
+    }
+
+    /// The partition is ours now: nobody else writes to it any more, and its end is known. `false` if
+    /// the changelog is not the one that was read.
+    pub fn claim(&mut self, origin: &Origin<'_>) -> Result<bool, Failure> {
+        let Some(tail) = &mut self.tail else { return Ok(true) };
+        let number = tail.at.partition;
+        tail.has_progress = origin.inputs.iter().try_fold(false, |found, input| {
+            let committed = origin.worker.committed(&TopicPartition::new(input, number))?;
+            Ok::<bool, Failure>(found || committed.is_some())
+        })?;
+        let start = origin.log.span(&tail.at)?.start;
+        // What a worker that died had begun to write is decided before this end is reached.
+        tail.end = origin.log.undecided_end(&tail.at)?;
+        self.partition.store.set_now(origin.now);
+        self.partition.store.touch_all();
+        Ok((start..=tail.end).contains(&tail.next))
+    }
+
+    /// Reads a piece of what was committed since, while the partition is not ours.
+    pub fn follow(&mut self, origin: &Origin<'_>) -> Result<(), Failure> {
+        let Some(tail) = &mut self.tail else { return Ok(()) };
+        if tail.next >= tail.end {
+            tail.end = origin.log.span(&tail.at)?.end;
+        }
+        self.partition.store.set_now(origin.now);
+        if tail.next < tail.end {
+            read_piece(tail, &mut self.partition.store, origin.log)?;
+        }
+        if tail.next >= tail.end {
+            tail.current = origin.now;
+        }
+        Ok(())
+    }
+
+    /// Whether a copy can not be trusted any more, because it was behind for too long.
+    pub fn is_old(&self, now: Micros) -> bool {
+        self.tail.as_ref().is_some_and(|tail| now.since(tail.current) > OLDEST_COPY)
     }
 
     /// Reads a piece; whether nothing is left.
     pub fn step(&mut self, log: &dyn Log) -> Result<bool, Failure> {
         let Some(tail) = &mut self.tail else { return Ok(true) };
         if tail.next < tail.end {
-            let batch = log.read(&tail.at, tail.next, PIECE)?;
-            for record in batch.records() {
-                if !self.partition.store.restore(record.key, record.value) {
-                    return Err(Failure::State(tail.at.clone()));
-                }
-            }
-            tail.next = batch.next;
-            if batch.is_empty() && log.span(&tail.at)?.end >= tail.end {
-                // A gap at the end holds nothing to read.
-                tail.next = tail.end;
-            }
+            read_piece(tail, &mut self.partition.store, log)?;
         }
         if tail.next >= tail.end {
             log.forget(&tail.at);
@@ -133,4 +170,23 @@ impl<S: State> Restore<S> {
     pub fn left(&self) -> u64 {
         self.tail.as_ref().map_or(0, |tail| tail.end.saturating_sub(tail.next))
     }
+}
+
+fn read_piece<S: State>(
+    tail: &mut Tail,
+    store: &mut Store<S>,
+    log: &dyn Log,
+) -> Result<(), Failure> {
+    let batch = log.read(&tail.at, tail.next, PIECE)?;
+    for record in batch.records() {
+        if !store.restore(record.key, record.value) {
+            return Err(Failure::State(tail.at.clone()));
+        }
+    }
+    tail.next = batch.next;
+    if batch.is_empty() && log.span(&tail.at)?.end >= tail.end {
+        // A gap at the end holds nothing to read.
+        tail.next = tail.end;
+    }
+    Ok(())
 }

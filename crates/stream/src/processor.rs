@@ -78,6 +78,7 @@ impl<S: Step> Processor<S> {
             None => None,
         };
         let worker = log.worker(&spec(&topology, options.slot))?;
+        let standby = options.standby;
         Ok(Self {
             topology,
             log,
@@ -87,7 +88,7 @@ impl<S: Step> Processor<S> {
             worker,
             effects,
             changelog,
-            held: Held::new(),
+            held: Held::new(standby),
             tables: Tables::default(),
             looked: Micros::MIN,
             aborts: 0,
@@ -106,14 +107,18 @@ impl<S: Step> Processor<S> {
             done => done?,
         };
         let partitions = self.held.ready.len() as u32;
-        Ok(Turn { partitions, restoring: self.held.left(), ..turn })
+        let (restoring, standby) = (self.held.left(), self.held.behind());
+        Ok(Turn { partitions, restoring, standby, ..turn })
     }
 
     fn turn_once(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
         self.repair()?;
         self.restore_pieces(now)?;
-        let busy = self.held.restoring() > 0;
-        let timeout = if busy { Duration::ZERO } else { timeout.min(self.until_next_ring(now)) };
+        let timeout = if self.held.is_busy(now) {
+            Duration::ZERO
+        } else {
+            timeout.min(self.until_next_ring(now))
+        };
         let polled_at = Instant::now();
         let polled = self.worker.poll(self.options.max_records, timeout)?;
         // What came while the poll waited must not seem to come from the future.
@@ -320,7 +325,7 @@ impl<S: Step> Processor<S> {
             Repair::Nothing => {}
             Repair::Rewind => self.worker.rewind()?,
             Repair::Replace => {
-                self.held = Held::new();
+                self.held.lose_all();
                 self.worker = self.log.worker(&spec(&self.topology, self.options.slot))?;
             }
         }
@@ -333,20 +338,16 @@ impl<S: Step> Processor<S> {
         let pieces = if self.held.ready.is_empty() { self.held.restoring() } else { 1 };
         for _ in 0..pieces {
             self.tables.assign(&*self.log, &self.topology.tables, self.held.coming())?;
-            let origin = Origin {
-                log: &*self.log,
-                worker: &*self.worker,
-                inputs: &self.topology.inputs,
-                changelog: self.topology.changelog,
-                snapshots: self.options.snapshots.as_deref(),
-                now,
-            };
+            let origin =
+                Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
             let Some(number) = self.held.restore_piece(&origin)? else { continue };
             self.read_tables()?;
             self.worker.open(&[number]);
             self.tell_partitions();
             self.tell_position(number);
         }
+        let origin = Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
+        self.held.follow(&origin);
         Ok(())
     }
 

@@ -18,6 +18,8 @@ pub struct Options {
     pub idle_after: Duration,
     /// The slot, for a group of several processes; part of the worker's stable id.
     pub slot: u32,
+    /// Whether copies of the partitions that others have are kept in memory, to take them over quickly.
+    pub standby: bool,
     /// Who is told how far it is.
     pub observer: Observer,
 }
@@ -30,6 +32,7 @@ impl Default for Options {
             snapshot_every: Duration::from_secs(60),
             idle_after: Duration::from_secs(60),
             slot: 0,
+            standby: false,
             observer: Observer::default(),
         }
     }
@@ -76,4 +79,6 @@ pub struct Turn {
     pub partitions: u32,
     /// How many offsets of changelogs are still to be read before the others are, and one each.
     pub restoring: u64,
+    /// How many offsets the copies of what others have are behind; `None` if none are kept.
+    pub standby: Option<u64>,
 }

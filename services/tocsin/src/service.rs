@@ -142,7 +142,8 @@ impl Host {
         let snapshots = self.backend.data.as_ref().map(|data| data.join("snapshots"));
         let of = snapshots.clone().zip(topology.changelog);
         let observer = self.vitals.observer(topology.service, of);
-        Options { snapshots, slot: self.slot, observer, ..Options::default() }
+        let standby = self.settings.standby;
+        Options { snapshots, slot: self.slot, standby, observer, ..Options::default() }
     }
 
     /// Who hears a part that is no processor.
@@ -201,6 +202,9 @@ fn turn<S: Step>(
 fn count(vitals: &Vitals, part: &'static str, turn: &Turn) {
     vitals.restoring(part, turn.restoring);
     let metrics = &vitals.metrics;
+    if let Some(behind) = turn.standby {
+        metrics.standby_lag(part, behind);
+    }
     if turn.aborted {
         metrics.aborted(part);
     } else if turn.records > 0 || turn.published > 0 {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub tenant: String,
     /// Which log stands behind the services.
     pub log: LogSettings,
+    /// Whether a process keeps copies of the state that others of its service have.
+    pub standby: bool,
     /// Where the tables are.
     pub store: StoreSettings,
     /// How long each topic waits for events that come late.
@@ -133,6 +135,8 @@ impl Settings {
         let conditions = conditions.unwrap_or_default();
         let settings = Settings {
             log,
+            // What is wrong with the section was said already.
+            standby: log::standby(document).unwrap_or_default(),
             store,
             lateness: errors.of(lateness(document)).unwrap_or_default(),
             schema_ids,

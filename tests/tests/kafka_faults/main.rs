@@ -12,6 +12,7 @@
 )]
 
 mod proxy;
+mod standby;
 mod watched;
 
 use proxy::{Call, Fault, Plan, Proxy};

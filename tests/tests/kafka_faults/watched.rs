@@ -1,5 +1,6 @@
 //! A log that notes what its workers' commits say. Otherwise it is the log that it stands for.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tocsin_domain::TopicPartition;
@@ -36,11 +37,18 @@ type Said = Arc<Mutex<Vec<Class>>>;
 pub struct Watched {
     log: Arc<KafkaLog>,
     said: Said,
+    /// How many records were read without a group, by topic.
+    read: Mutex<HashMap<String, u64>>,
 }
 
 impl Watched {
     pub fn new(log: Arc<KafkaLog>) -> Arc<Watched> {
-        Arc::new(Watched { log, said: Said::default() })
+        Arc::new(Watched { log, said: Said::default(), read: Mutex::default() })
+    }
+
+    /// How many records of the topic were read without a group.
+    pub fn records(&self, topic: &str) -> u64 {
+        self.read.lock().unwrap().get(topic).copied().unwrap_or_default()
     }
 
     /// What commits said since this was asked last.
@@ -63,7 +71,10 @@ impl Log for Watched {
     }
 
     fn read(&self, at: &TopicPartition, from: u64, max_bytes: usize) -> Result<Batch, LogError> {
-        self.log.read(at, from, max_bytes)
+        let batch = self.log.read(at, from, max_bytes)?;
+        let records = batch.records().count() as u64;
+        *self.read.lock().unwrap().entry(at.topic.to_string()).or_default() += records;
+        Ok(batch)
     }
 
     fn undecided_end(&self, at: &TopicPartition) -> Result<u64, LogError> {

@@ -90,6 +90,8 @@ struct KafkaSection {
     #[serde(default)]
     membership: Membership,
     client_id: Option<String>,
+    #[serde(default, rename = "standby")]
+    _standby: bool,
     #[serde(default)]
     options: BTreeMap<String, Property>,
 }
@@ -163,6 +165,16 @@ enum Property {
 
 fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     duration::deserialize(from).map(Some)
+}
+
+/// Whether a process keeps copies of the state that others of its service have.
+pub(super) fn standby(document: &Document) -> Result<bool, ConfigError> {
+    #[derive(Default, Deserialize)]
+    struct Section {
+        #[serde(default)]
+        standby: bool,
+    }
+    Ok(document.section::<Section>("log")?.standby)
 }
 
 /// Reads the section.

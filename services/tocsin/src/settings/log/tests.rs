@@ -34,6 +34,19 @@ fn an_address_is_enough_for_kafka() {
 }
 
 #[test]
+fn copies_of_what_others_have_are_kept_where_there_are_others() {
+    let kafka = "[log]\nkind = \"kafka\"\nbootstrap = \"a:1\"\n";
+    for (more, wanted) in [("", false), ("standby = false\n", false), ("standby = true\n", true)] {
+        let text = format!("{kafka}{more}");
+        assert!(log(&text).is_ok(), "{more}");
+        let document = Document::parse(&text, "t.toml").unwrap();
+        assert_eq!(standby(&document).unwrap(), wanted, "{more}");
+    }
+    let error = log("[log]\nstandby = true\n").unwrap_err();
+    assert!(error.contains("standby"), "{error}");
+}
+
+#[test]
 fn everything_said_is_taken_by_its_name_there() {
     let options = kafka_of(
         "bootstrap = \"a:1\"\nsecurity_protocol = \"sasl_ssl\"\nsasl_mechanism = \"scram-sha-512\"\n\
