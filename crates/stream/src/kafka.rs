@@ -2,9 +2,9 @@
 //! transactional producer and a member of a group. Everything that knows librdkafka is in here.
 //!
 //! Read in this order: [`client`] what is configured, `worker` how the halves come together,
-//! `producer` how a transaction ends, `member` how partitions come and go, `reader` reading without a
-//! group, [`topics`] and `admin` what topics should be, `groups` and `intake` how a whole log moves in,
-//! and `native` for the calls into C.
+//! `producer` how a transaction ends, `marks` what a broker forgets of it, `member` how partitions come
+//! and go, `reader` reading without a group, [`topics`] and `admin` what topics should be, `groups` and
+//! `intake` how a whole log moves in, and `native` for the calls into C.
 
 mod admin;
 mod bell;
@@ -13,6 +13,7 @@ mod cluster;
 mod gather;
 mod groups;
 mod intake;
+mod marks;
 mod member;
 mod native;
 mod producer;

@@ -37,8 +37,6 @@ const VICTIMS: [(&str, u32, &[&str]); 5] = [
     ("project", 0, &["after-poll", "before-commit", "after-commit"]),
     ("ingest", 0, &["before-commit", "inside-commit"]),
 ];
-/// Of so many deaths one is the broker's.
-const BROKER: u64 = 12;
 
 fn start(at: &Path, (name, slot): (&str, u32), crash: Option<String>) -> Running {
     let mut command = service(at, name, slot);
@@ -65,6 +63,8 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
         return;
     }
     let seed = number("TOCSIN_KILL_SEED", 1);
+    // Of so many deaths one is the broker's.
+    let broker = number("TOCSIN_KILL_BROKER", 12);
     let mut directory = tempfile::tempdir().unwrap();
     // Kept if the test fails: the logs of the processes say why.
     directory.disable_cleanup(true);
@@ -90,7 +90,7 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
     for file in &files {
         put(file, &incoming);
         std::thread::sleep(Duration::from_millis(dice.roll(600)));
-        if dice.roll(BROKER) == 0 {
+        if dice.roll(broker) == 0 {
             servers.kafka.kill();
             servers.kafka.restart();
             *deaths.entry("kafka".to_owned()).or_default() += 1;

@@ -21,9 +21,9 @@ pub(super) const CALL: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     pub(super) options: KafkaOptions,
     /// Sees what is committed.
-    committed: BaseConsumer<Context>,
+    pub(super) committed: BaseConsumer<Context>,
     /// Sees everything that was written.
-    written: BaseConsumer<Context>,
+    pub(super) written: BaseConsumer<Context>,
     partitions: Mutex<HashMap<String, u32>>,
     pub(super) readers: Readers,
 }

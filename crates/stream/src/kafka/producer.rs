@@ -5,19 +5,23 @@ use crate::crash;
 use crate::kafka::client::{Context, KafkaOptions};
 use crate::kafka::native::{self, Group, Outlet, Refusal};
 use crate::log::{CommitError, LogError, Output, Transaction};
+use crate::transfer::FILLER;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
 
 /// How long one call may wait; it is made again as long as the broker may come back.
 const CALL: Duration = Duration::from_secs(5);
+/// A commit that took so long may have met a broker that came back, which forgets marks.
+const ROUGH: Duration = Duration::from_secs(2);
 /// How long a transaction's end is waited for before it counts as unknown.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A transactional producer.
 pub(super) struct Producer {
@@ -71,13 +75,30 @@ impl Producer {
             return Err(CommitError::Fatal(reason.clone()));
         }
         let begun = Instant::now();
+        let outputs = || work.outputs().iter().filter(|output| !output.is_empty());
+        self.transact(offsets, owner, |this| outputs().try_for_each(|out| this.produce(out)))?;
+        if begun.elapsed() < ROUGH {
+            return Ok(());
+        }
+        let said = self.transact(offsets, owner, |this| this.fill(outputs().flat_map(places)));
+        said.map_err(|error| match error {
+            CommitError::Fatal(_) => error,
+            error => CommitError::Unknown(format!("it is committed, but not said twice: {error}")),
+        })
+    }
+
+    fn transact(
+        &mut self,
+        offsets: &TopicPartitionList,
+        owner: &Owner<'_>,
+        produce: impl FnOnce(&mut Producer) -> Result<(), CommitError>,
+    ) -> Result<(), CommitError> {
+        let begun = Instant::now();
         self.producer.begin_transaction().map_err(|error| {
             CommitError::Unknown(format!("a transaction cannot be begun: {error}"))
         })?;
-        for output in work.outputs().iter().filter(|output| !output.is_empty()) {
-            if let Err(error) = self.produce(output) {
-                return Err(self.abort(error, begun));
-            }
+        if let Err(error) = produce(self) {
+            return Err(self.abort(error, begun));
         }
         if offsets.count() > 0 {
             let send = || native::send_offsets(&self.producer, offsets, owner, CALL);
@@ -88,14 +109,66 @@ impl Producer {
             .map_err(|refusal| self.judge(refusal, begun, true))
     }
 
-    fn produce(&mut self, output: &Output) -> Result<(), CommitError> {
-        if !self.outlets.contains_key(&output.topic) {
-            let outlet = Outlet::new(self.producer.clone(), &output.topic).ok_or_else(|| {
-                CommitError::Fatal(format!("{:?} is no name of a topic", output.topic))
-            })?;
-            self.outlets.insert(output.topic.clone(), outlet);
+    /// Ends as aborted whatever this id has left open in these partitions and in the offsets of a
+    /// group, of which one input is named; see [`marks`](crate::kafka::marks). None of it can be seen.
+    pub(super) fn release(
+        &mut self,
+        open: &[TopicPartition],
+        group: Option<(&str, &TopicPartition)>,
+    ) -> Result<(), LogError> {
+        if open.is_empty() && group.is_none() {
+            return Ok(());
         }
-        let Some(outlet) = self.outlets.get(&output.topic) else { return Ok(()) };
+        let (id, options) = (self.id.clone(), self.options.clone());
+        let doing = format!("end what {id:?} had left open");
+        let failed = |error: String| options.unavailable(&doing, error);
+        self.producer.begin_transaction().map_err(|error| failed(error.to_string()))?;
+        let filled = self.fill(open.iter().map(|at| (&at.topic, at.partition)));
+        if let Some((group, input)) = group {
+            let list = offsets(std::iter::once((input, 0)));
+            let list = list.map_err(|error| failed(error.to_string()))?;
+            let group: Owner<'_> = Group::Named(group);
+            // A group that has members refuses it. That it was asked is enough for a mark.
+            if let Err(refusal) = native::send_offsets(&self.producer, &list, &group, CALL) {
+                tracing::debug!(reason = refusal.text, "offsets that were to be aborted");
+            }
+        }
+        // An abort would drop what was not sent yet.
+        let flushed = self.producer.flush(CALL);
+        match self.abort(CommitError::Abort(String::new()), Instant::now()) {
+            CommitError::Abort(_) => {}
+            error => return Err(failed(error.to_string())),
+        }
+        filled.map_err(|error| failed(error.to_string()))?;
+        flushed.map_err(|error| failed(error.to_string()))
+    }
+
+    /// A filler into each of these.
+    fn fill<'a>(
+        &mut self,
+        places: impl Iterator<Item = (&'a Arc<str>, u32)>,
+    ) -> Result<(), CommitError> {
+        for (topic, partition) in places {
+            let filler = std::iter::once((FILLER, None));
+            let done = self.outlet(topic)?.produce(partition, filler);
+            done.map_err(|code| CommitError::Abort(format!("{topic:?} takes no records: {code}")))?;
+        }
+        Ok(())
+    }
+
+    fn outlet(&mut self, topic: &Arc<str>) -> Result<&Outlet<Context>, CommitError> {
+        match self.outlets.entry(topic.clone()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let outlet = Outlet::new(self.producer.clone(), topic);
+                let unnamed = || CommitError::Fatal(format!("{topic:?} is no name of a topic"));
+                Ok(new.insert(outlet.ok_or_else(unnamed)?))
+            }
+        }
+    }
+
+    fn produce(&mut self, output: &Output) -> Result<(), CommitError> {
+        let outlet = self.outlet(&output.topic)?;
         for (partition, builder) in (0..).zip(&output.partitions) {
             for part in builder.parts() {
                 outlet.produce(partition, part.pairs()).map_err(|code| match code {
@@ -188,6 +261,12 @@ pub(super) fn tune(config: &mut ClientConfig) {
             config.set(name, value);
         }
     }
+}
+
+/// Where an output writes to.
+fn places(output: &Output) -> impl Iterator<Item = (&Arc<str>, u32)> {
+    let written = (0..).zip(&output.partitions).filter(|(_, builder)| builder.count() > 0);
+    written.map(|(partition, _)| (&output.topic, partition))
 }
 
 /// Makes a call again as long as it says that this may help.

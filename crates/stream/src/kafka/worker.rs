@@ -1,10 +1,11 @@
 //! A worker on Kafka: a member of a group and a transactional producer. Progress goes into the
 //! transaction with the member's own credentials, so that who is no member any more commits nothing.
 
+use crate::kafka::LOOK;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::member::Member;
 use crate::kafka::native::Group;
-use crate::kafka::producer::{Producer, offsets};
+use crate::kafka::producer::{PATIENCE, Producer, offsets};
 use crate::log::{
     CommitError, LogError, Polled, Transaction, Worker, WorkerSpec, equal_partitions,
 };
@@ -26,7 +27,7 @@ pub(super) struct KafkaWorker {
 impl KafkaWorker {
     pub(super) fn new(cluster: Arc<Cluster>, spec: &WorkerSpec) -> Result<KafkaWorker, LogError> {
         equal_partitions(&spec.inputs, |topic| cluster.partitions(topic))?;
-        let producer = Producer::new(&cluster.options, &spec.id)?;
+        let producer = take_id(&cluster, spec)?;
         let member = match spec.group.is_empty() {
             true => None,
             false => Some(Member::new(&cluster.options, spec)?),
@@ -67,6 +68,27 @@ impl KafkaWorker {
         self.producer.commit(work, &list, &owner)?;
         member.progressed(&progress);
         Ok(())
+    }
+}
+
+/// A producer whose id has nothing open; waits for a broker that is away.
+fn take_id(cluster: &Cluster, spec: &WorkerSpec) -> Result<Producer, LogError> {
+    let begun = Instant::now();
+    let input = spec.inputs.first().map(|topic| TopicPartition::new(topic, 0));
+    let group = input.as_ref().map(|input| (&*spec.group, input));
+    let attempt = || {
+        let mut producer = Producer::new(&cluster.options, &spec.id)?;
+        producer.release(&cluster.open_ends()?, group)?;
+        Ok(producer)
+    };
+    loop {
+        match attempt() {
+            Err(LogError::Unavailable(reason)) if begun.elapsed() < PATIENCE => {
+                tracing::warn!(reason, "waiting");
+                std::thread::sleep(LOOK);
+            }
+            done => return done,
+        }
     }
 }
 
