@@ -193,6 +193,8 @@ pub(super) enum Change {
 pub(super) struct Context {
     changes: Mutex<VecDeque<Change>>,
     closing: AtomicBool,
+    /// Whether a broker went away since somebody looked.
+    lost: AtomicBool,
 }
 
 impl Context {
@@ -204,6 +206,11 @@ impl Context {
     /// From now on nobody takes changes any more: what goes is let go at once.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether a broker went away since this was asked last.
+    pub(super) fn was_lost(&self) -> bool {
+        self.lost.swap(false, Ordering::AcqRel)
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Change>> {
@@ -228,6 +235,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if is_away(&error) {
+            self.lost.store(true, Ordering::Release);
             return tracing::debug!(%error, reason, "kafka client");
         }
         tracing::warn!(%error, reason, "kafka client");

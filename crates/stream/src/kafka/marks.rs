@@ -3,8 +3,9 @@
 //! a broker comes back after `kill -9`. Whoever reads what is committed then waits there for ever, and so
 //! does whoever asks for the group's offsets, until the same producer writes a later mark.
 //!
-//! So a worker that takes an id ends as aborted what that id has left open, and a commit that was not
-//! smooth is said twice. Here it is found out where something is open.
+//! So what was committed last is said again when a broker has gone away since, and a worker that takes
+//! an id ends as aborted what that id has left open. Only the last transaction of an id can have no marks:
+//! the next one could not begin before. Here it is found out where something is open.
 
 use crate::kafka::client::Context;
 use crate::kafka::cluster::{CALL, Cluster};
@@ -17,6 +18,12 @@ use tocsin_domain::TopicPartition;
 use tocsin_domain::topics::Topics;
 
 impl Cluster {
+    /// Whether anybody answers, within a second.
+    pub(super) fn answers(&self) -> bool {
+        let any = Some("__tocsin");
+        self.committed.fetch_metadata(any, std::time::Duration::from_secs(1)).is_ok()
+    }
+
     /// The partitions of Tocsin's topics where a transaction is open, be it one that is at work.
     pub(super) fn open_ends(&self) -> Result<Vec<TopicPartition>, LogError> {
         let failed = |error| self.options.unavailable("look for what was left open", error);

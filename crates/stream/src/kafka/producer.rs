@@ -18,8 +18,6 @@ use tocsin_domain::TopicPartition;
 
 /// How long one call may wait; it is made again as long as the broker may come back.
 const CALL: Duration = Duration::from_secs(5);
-/// A commit that took so long may have met a broker that came back, which forgets marks.
-const ROUGH: Duration = Duration::from_secs(2);
 /// How long a transaction's end is waited for before it counts as unknown.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -28,6 +26,10 @@ pub(super) struct Producer {
     id: String,
     options: KafkaOptions,
     outlets: HashMap<Arc<str>, Outlet<Context>>,
+    /// Where the last transaction wrote to.
+    last: Vec<(Arc<str>, u32)>,
+    /// Whether a broker went away since.
+    owing: bool,
     /// Why nothing can be committed any more, once another worker has the id.
     shut_out: Option<String>,
     producer: Arc<ThreadedProducer<Context>>,
@@ -61,7 +63,8 @@ impl Producer {
         }
         let (id, options) = (id.to_owned(), options.clone());
         let (outlets, producer) = (HashMap::new(), Arc::new(producer));
-        Ok(Producer { id, options, outlets, shut_out: None, producer })
+        let last = Vec::new();
+        Ok(Producer { id, options, outlets, last, owing: false, shut_out: None, producer })
     }
 
     /// Outputs and offsets in one transaction.
@@ -74,16 +77,34 @@ impl Producer {
         if let Some(reason) = &self.shut_out {
             return Err(CommitError::Fatal(reason.clone()));
         }
-        let begun = Instant::now();
+        self.say_again()?;
         let outputs = || work.outputs().iter().filter(|output| !output.is_empty());
         self.transact(offsets, owner, |this| outputs().try_for_each(|out| this.produce(out)))?;
-        if begun.elapsed() < ROUGH {
+        self.last.clear();
+        self.last.extend(outputs().flat_map(places));
+        Ok(())
+    }
+
+    /// Whether what was committed last has to be said again: a broker went away since, which may have
+    /// forgotten the marks; those before were written before the last transaction could begin.
+    pub(super) fn owes(&mut self) -> bool {
+        self.owing |= self.producer.context().was_lost();
+        self.owing && !self.last.is_empty()
+    }
+
+    /// Says again what was committed last, if need be: a filler for each partition, in a transaction of
+    /// its own. The group's offsets have their mark from the next one.
+    fn say_again(&mut self) -> Result<(), CommitError> {
+        if !self.owes() {
             return Ok(());
         }
-        let said = self.transact(offsets, owner, |this| this.fill(outputs().flat_map(places)));
+        let (last, nobody) = (std::mem::take(&mut self.last), Group::Named(""));
+        let last = last.iter().map(|(topic, partition)| (topic, *partition));
+        self.owing = false;
+        let said = self.transact(&TopicPartitionList::new(), &nobody, |this| this.fill(last));
         said.map_err(|error| match error {
             CommitError::Fatal(_) => error,
-            error => CommitError::Unknown(format!("it is committed, but not said twice: {error}")),
+            error => CommitError::Unknown(format!("the last commit cannot be said again: {error}")),
         })
     }
 
@@ -264,9 +285,9 @@ pub(super) fn tune(config: &mut ClientConfig) {
 }
 
 /// Where an output writes to.
-fn places(output: &Output) -> impl Iterator<Item = (&Arc<str>, u32)> {
+fn places(output: &Output) -> impl Iterator<Item = (Arc<str>, u32)> {
     let written = (0..).zip(&output.partitions).filter(|(_, builder)| builder.count() > 0);
-    written.map(|(partition, _)| (&output.topic, partition))
+    written.map(|(partition, _)| (output.topic.clone(), partition))
 }
 
 /// Makes a call again as long as it says that this may help.

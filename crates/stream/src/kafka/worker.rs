@@ -36,6 +36,18 @@ impl KafkaWorker {
         Ok(KafkaWorker { cluster, spec, refreshed, producer, member })
     }
 
+    /// Commits nothing new, so that what was committed last has its marks, see `marks`.
+    fn say_again(&mut self) -> Result<(), LogError> {
+        self.end(&Transaction::default()).map_err(|error| match error {
+            CommitError::Retriable(reason) | CommitError::Abort(reason) => {
+                LogError::Unavailable(reason)
+            }
+            CommitError::Unknown(reason) | CommitError::Fatal(reason) => {
+                LogError::Refused(format!("{reason}; start this process again"))
+            }
+        })
+    }
+
     fn end(&mut self, work: &Transaction) -> Result<(), CommitError> {
         for output in work.outputs().iter().filter(|output| !output.is_empty()) {
             output.fits(|topic| self.cluster.partitions(topic))?;
@@ -94,6 +106,9 @@ fn take_id(cluster: &Cluster, spec: &WorkerSpec) -> Result<Producer, LogError> {
 
 impl Worker for KafkaWorker {
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Polled, LogError> {
+        if self.producer.owes() && self.cluster.answers() {
+            self.say_again()?;
+        }
         match &mut self.member {
             Some(member) if !self.spec.inputs.is_empty() => {
                 member.poll(max_records.max(1), timeout)
