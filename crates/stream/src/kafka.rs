@@ -15,6 +15,7 @@ mod groups;
 mod intake;
 mod member;
 mod native;
+mod place;
 mod producer;
 mod reader;
 pub mod topics;
