@@ -16,6 +16,7 @@ mod intake;
 mod marks;
 mod member;
 mod native;
+mod place;
 mod producer;
 mod reader;
 pub mod topics;

@@ -141,7 +141,16 @@ fn zombie(membership: &str, step: &str) {
 }
 
 #[test]
-fn a_broker_that_is_away_for_half_a_minute_costs_nothing_but_time() {
+fn a_broker_that_was_killed_costs_nothing_but_time() {
+    broker_away("killed", Private::kill, Private::restart);
+}
+
+#[test]
+fn a_broker_that_stood_still_costs_nothing_but_time() {
+    broker_away("standing still", Private::pause, Private::resume);
+}
+
+fn broker_away(how: &str, leave: fn(&Private), come_back: fn(&Private)) {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let servers = Servers::start(at);
@@ -151,35 +160,28 @@ fn a_broker_that_is_away_for_half_a_minute_costs_nothing_but_time() {
     world.walk.go_on(12);
     world.settle(&*log, true);
 
-    type Act = fn(&Private);
-    let ways: [(&str, Act, Act); 2] = [
-        ("killed", Private::kill, Private::restart),
-        ("standing still", Private::pause, Private::resume),
-    ];
-    for (how, leave, come_back) in ways {
-        world.walk.go_on(3);
-        let begun = world.walk.expected(&world.settings).1.len();
-        leave(&servers.kafka);
-        let gone = Instant::now();
-        while gone.elapsed() < away(30) {
-            world.walk.go_on(1);
-            std::thread::sleep(Duration::from_secs(3));
-            all_live(&mut processes);
-        }
-        for process in &processes {
-            let ready = process.ready();
-            let reason = ready["missing"]["log"].as_str().unwrap_or_default();
-            assert!(reason.contains("answer"), "{how}: {ready}");
-        }
-        come_back(&servers.kafka);
-        let back = Instant::now();
-        within("alerts of what came meanwhile", PATIENCE, || count(&*log) > begun);
-        let alerts = back.elapsed();
-        within("everybody is ready again", PATIENCE, || processes.iter().all(Process::is_ready));
-        eprintln!("a broker {how}: alerts {alerts:?} after its return, ready {:?}", back.elapsed());
+    world.walk.go_on(3);
+    let begun = world.walk.expected(&world.settings).1.len();
+    leave(&servers.kafka);
+    let gone = Instant::now();
+    while gone.elapsed() < away(30) {
+        world.walk.go_on(1);
+        std::thread::sleep(Duration::from_secs(3));
         all_live(&mut processes);
-        world.settle(&*log, true);
     }
+    for process in &processes {
+        let ready = process.ready();
+        let reason = ready["missing"]["log"].as_str().unwrap_or_default();
+        assert!(reason.contains("answer"), "{how}: {ready}");
+    }
+    come_back(&servers.kafka);
+    let back = Instant::now();
+    within("alerts of what came meanwhile", PATIENCE, || count(&*log) > begun);
+    let alerts = back.elapsed();
+    within("everybody is ready again", PATIENCE, || processes.iter().all(Process::is_ready));
+    eprintln!("a broker {how}: alerts {alerts:?} after its return, ready {:?}", back.elapsed());
+    all_live(&mut processes);
+    world.settle(&*log, true);
     within("the tables are as the log says", PATIENCE, || {
         run(at, &["projections", "verify"]).is_ok()
     });

@@ -3,6 +3,7 @@
 
 use super::bind::Asked;
 use super::options::CqlOptions;
+use super::tls::Doubt;
 use crate::store::StoreError;
 use scylla::client::PoolSize;
 use scylla::client::execution_profile::ExecutionProfile;
@@ -131,20 +132,24 @@ impl Session {
         if let (Some(user), Some(password)) = (&options.user, &options.password) {
             builder = builder.user(user, password);
         }
+        let doubt = Doubt::default();
         if let Some(tls) = &options.tls {
-            builder = builder.tls_context(Some(tls.context()?));
+            builder = builder.tls_context(Some(tls.context(doubt.clone())?));
         }
         if let Some(datacenter) = &options.datacenter {
             builder = builder.prefer_datacenter(datacenter.clone());
         }
-        // A node that wants TLS only hangs up on whoever speaks without.
-        let hint = match options.tls {
-            None => "; it was spoken to without TLS: if it wants TLS, say `tls = true`",
-            Some(_) => "",
-        };
-        let driver = builder.build().await.map_err(|error| StoreError::Failed {
-            doing: "open",
-            reason: format!("{}: {error}{hint}", options.contact_points.join(", ")),
+        let driver = builder.build().await.map_err(|error| {
+            let hint = match (&options.tls, doubt.get()) {
+                // A node that wants TLS only hangs up on whoever speaks without.
+                (None, _) => {
+                    "; it was spoken to without TLS: if it wants TLS, say `tls = true`".into()
+                }
+                (Some(_), Some(doubt)) => format!("; the node's certificate: {doubt}"),
+                (Some(_), None) => String::new(),
+            };
+            let reason = format!("{}: {error}{hint}", options.contact_points.join(", "));
+            StoreError::Failed { doing: "open", reason }
         })?;
         Ok(Session { driver, patience: options.patience, prepared: Mutex::default() })
     }

@@ -9,6 +9,7 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::{X509, X509VerifyResult};
 use scylla::client::session::TlsContext;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// How connections are encrypted, and who may be at their other end. All files are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,15 +22,18 @@ pub struct Tls {
     pub verify_address: bool,
 }
 
+/// What was wrong with the first certificate that was refused; the driver's errors do not say it.
+pub(super) type Doubt = Arc<OnceLock<&'static str>>;
+
 /// OpenSSL's `X509_V_ERR_IP_ADDRESS_MISMATCH`.
 const OTHER_ADDRESS: i32 = 64;
 
 impl Tls {
-    /// What the driver needs for it.
+    /// What the driver needs for it; doubts go to `doubt`.
     ///
     /// # Errors
     /// A file that is not there or does not hold what it should.
-    pub(super) fn context(&self) -> Result<TlsContext, StoreError> {
+    pub(super) fn context(&self, doubt: Doubt) -> Result<TlsContext, StoreError> {
         let connector = SslConnector::builder(SslMethod::tls_client());
         let mut connector = connector.map_err(|error| refused("start TLS", error))?;
         let trust = self.trust(&mut connector);
@@ -42,15 +46,18 @@ impl Tls {
                 refused(&format!("use the certificate {files}"), error)
             })?;
         }
-        if !self.verify_address {
-            connector.set_verify_callback(SslVerifyMode::PEER, |fine, chain| {
-                let other_address = !fine && chain.error().as_raw() == OTHER_ADDRESS;
-                if other_address {
-                    chain.set_error(X509VerifyResult::OK);
-                }
-                fine || other_address
-            });
-        }
+        let any_address = !self.verify_address;
+        connector.set_verify_callback(SslVerifyMode::PEER, move |fine, chain| {
+            let found = chain.error();
+            if !fine && any_address && found.as_raw() == OTHER_ADDRESS {
+                chain.set_error(X509VerifyResult::OK);
+                return true;
+            }
+            if !fine {
+                doubt.get_or_init(|| found.error_string());
+            }
+            fine
+        });
         Ok(connector.into())
     }
 

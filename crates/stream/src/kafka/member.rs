@@ -8,11 +8,12 @@ use crate::kafka::cluster::watermarks;
 use crate::kafka::gather::Gather;
 use crate::kafka::groups;
 use crate::kafka::native::{Messages, Queue};
+use crate::kafka::place::Place;
 use crate::kafka::producer::offsets;
 use crate::log::{LogError, Polled, Span, WorkerSpec};
 use crate::record::Batch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 pub(super) struct Member {
     options: KafkaOptions,
     inputs: Vec<Arc<str>>,
+    place: Place,
     joined: bool,
     seats: Vec<Seat>,
     /// What was announced as gone and is let go with the next poll.
@@ -65,23 +67,12 @@ struct Seat {
 impl Member {
     /// Joins with the first poll: until then another worker of this slot may still leave.
     pub(super) fn new(options: &KafkaOptions, spec: &WorkerSpec) -> Result<Member, LogError> {
-        let mut config = options.reader("read_committed")?;
-        config
-            .set("group.id", &spec.group)
-            .set("group.protocol", "classic")
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", "500");
-        if options.pinned {
-            config.set("group.instance.id", &spec.id);
-        }
-        let failed = |error: KafkaError| options.unavailable("start a consumer", error);
-        let consumer: BaseConsumer<Context> =
-            config.create_with_context(Context::default()).map_err(failed)?;
-        let (consumer, bell) = (Arc::new(consumer), Bell::new()?);
+        let (place, bell) = (Place::new(options, spec)?, Bell::new()?);
+        let consumer = place.client()?;
         Ok(Member {
             options: options.clone(),
             inputs: spec.inputs.clone(),
+            place,
             joined: false,
             seats: Vec::new(),
             leaving: Vec::new(),
@@ -108,6 +99,7 @@ impl Member {
     /// As [`crate::Worker::poll`].
     pub(super) fn poll(&mut self, max: usize, timeout: Duration) -> Result<Polled, LogError> {
         let until = Instant::now().checked_add(timeout);
+        self.regain()?;
         self.join()?;
         self.let_go()?;
         loop {
@@ -158,6 +150,18 @@ impl Member {
         Ok(())
     }
 
+    /// A client that does not find back into its group gives way to another one.
+    fn regain(&mut self) -> Result<(), LogError> {
+        let Some(client) = self.place.again()? else { return Ok(()) };
+        self.consumer.context().close();
+        self._changes = Queue::of_client(&client, self.bell.rope());
+        let stuck = std::mem::replace(&mut self.consumer, client);
+        self.joined = false;
+        // Its end waits for what it hangs in, perhaps for ever.
+        std::thread::spawn(move || drop(stuck));
+        Ok(())
+    }
+
     /// Lets the client tell all that it has to tell: behind the many errors of a broker that was away
     /// stands the change of what this member has.
     fn serve(&self) -> Result<(), LogError> {
@@ -186,6 +190,7 @@ impl Member {
         match self.consumer.context().change() {
             // Nothing may come, too: the client waits until that is taken up.
             Some(Change::Come(partitions)) => {
+                self.place.find();
                 self.coming.get_or_insert_default().extend(partitions);
             }
             Some(Change::Go { partitions, lost }) => {
@@ -193,6 +198,7 @@ impl Member {
                 coming.for_each(|all| all.retain(|one| !partitions.contains(one)));
                 self.leaving.clone_from(&partitions);
                 if lost {
+                    self.place.lose();
                     self.let_go()?;
                 }
                 return Ok(Some(Polled::Revoked { partitions, lost }));

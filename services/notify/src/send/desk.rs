@@ -99,11 +99,15 @@ impl<'a> Desk<'a> {
         let pause = if self.outcomes.is_empty() { PAUSE } else { Duration::from_millis(1) };
         match self.room() {
             0 => self.listen(pause),
-            room => match self.worker.poll(room, pause) {
-                Ok(polled) => self.take(polled)?,
-                Err(error @ LogError::Unavailable(_)) => self.start_over(error.into())?,
-                Err(error) => return Err(error.into()),
-            },
+            room => {
+                let polled = self.worker.poll(room, pause).map_err(SendError::from);
+                match polled.and_then(|polled| self.take(polled)) {
+                    Err(error @ SendError::Log(LogError::Unavailable(_))) => {
+                        self.start_over(error)?;
+                    }
+                    taken => taken?,
+                }
+            }
         }
         self.listen(Duration::ZERO);
         self.start();

@@ -1,0 +1,78 @@
+//! A member's place in its group: how the client is made that takes it, and another one if the first
+//! has lost it and never asks for it again. It looks after no partitions.
+
+use crate::kafka::client::{Context, KafkaOptions};
+use crate::log::{LogError, WorkerSpec};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a client may be without a place while the broker answers. After a broker that told of no
+/// brokers, as one does that comes back, librdkafka 2.12 may wait for ever for one that it has let go.
+const STRANDED: Duration = Duration::from_secs(60);
+
+/// A place in a group.
+pub(super) struct Place {
+    options: KafkaOptions,
+    config: ClientConfig,
+    /// Since when there is none; `None` before the first as well.
+    lost: Option<Instant>,
+}
+
+impl Place {
+    pub(super) fn new(options: &KafkaOptions, spec: &WorkerSpec) -> Result<Place, LogError> {
+        let mut config = options.reader("read_committed")?;
+        config
+            .set("group.id", &spec.group)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
+            .set("heartbeat.interval.ms", "500");
+        if options.pinned {
+            config.set("group.instance.id", &spec.id);
+        }
+        Ok(Place { options: options.clone(), config, lost: None })
+    }
+
+    /// A client that has not joined yet.
+    pub(super) fn client(&self) -> Result<Arc<BaseConsumer<Context>>, LogError> {
+        let made = self.config.create_with_context(Context::default());
+        let failed = |error: KafkaError| self.options.unavailable("start a consumer", error);
+        Ok(Arc::new(made.map_err(failed)?))
+    }
+
+    /// The group went on without this member.
+    pub(super) fn lose(&mut self) {
+        self.lost = Some(Instant::now());
+    }
+
+    /// The group has given it something, perhaps nothing.
+    pub(super) fn find(&mut self) {
+        self.lost = None;
+    }
+
+    /// A client that may do better than one that has been without a place for long.
+    ///
+    /// # Errors
+    /// If this process may not use the cluster any more.
+    pub(super) fn again(&mut self) -> Result<Option<Arc<BaseConsumer<Context>>>, LogError> {
+        if self.lost.is_none_or(|since| since.elapsed() < STRANDED) {
+            return Ok(None);
+        }
+        self.lose();
+        let client = self.client()?;
+        match self.options.guard(client.client()) {
+            Ok(_) => {
+                tracing::warn!(
+                    "the Kafka client does not join its group again; taking another one"
+                );
+                Ok(Some(client))
+            }
+            // As long as nobody answers, no client has a place.
+            Err(LogError::Unavailable(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
