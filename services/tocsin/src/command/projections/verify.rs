@@ -228,7 +228,7 @@ fn columns(table: &TableSpec, found: &Row, wanted: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tocsin_project::tables::READINGS_LATEST;
+    use tocsin_project::tables::{READINGS_LATEST, SALES_BY_DAY};
 
     fn row(subject: &str, value: &str) -> Row {
         row_at(subject, value, 0)
@@ -281,6 +281,19 @@ mod tests {
             let found = compare(&READINGS_LATEST, (&table, &log), cut);
             assert_eq!((found.differences.len(), found.older), (differ, older), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_sum_of_more_rows_has_more() {
+        let sum = |rows: i64| -> Row {
+            let of = |(name, _): &(&str, tocsin_store::Type)| match *name {
+                "units" | "rows" => rows.into(),
+                _ => "x".into(),
+            };
+            SALES_BY_DAY.columns.iter().map(of).collect()
+        };
+        assert!(has_more(&SALES_BY_DAY, &sum(3), &sum(2)));
+        assert!(!has_more(&SALES_BY_DAY, &sum(2), &sum(3)), "a row is not in the sum");
     }
 
     #[test]
