@@ -23,7 +23,7 @@ pub enum Failure {
     Sink(String),
     /// There is state, but nobody knows up to which input.
     #[error(
-        "{0} holds state, but its group has no offsets any more: they were deleted, or expired while nothing ran. To go on from the inputs' first records, delete the records of the changelog as well; to go on elsewhere, set the offsets of the group"
+        "{0} holds state, but its group has no offsets any more: they were deleted, or expired while nothing ran. For `project`, run `tocsin projections rebuild`. Otherwise, to go on from the inputs' first records, delete the records of the changelog as well; to go on elsewhere, set the offsets of the group"
     )]
     Offsets(TopicPartition),
     /// A record of a changelog cannot be read.

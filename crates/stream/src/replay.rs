@@ -76,11 +76,10 @@ impl Shelf for Inner {
     }
 
     fn span(&self, at: &TopicPartition) -> Result<Span, LogError> {
-        let Some(end) = lock(&self.ends).get(at).copied() else {
-            return Ok(Span { start: 0, end: 0 });
-        };
+        // Who takes his place before anything is named must stand where the log begins.
         let start = self.log.span(at)?.start;
-        Ok(Span { start, end: end.max(start) })
+        let end = lock(&self.ends).get(at).map_or(start, |end| start.max(*end));
+        Ok(Span { start, end })
     }
 
     fn read(&self, at: &TopicPartition, from: u64, limit: Limit) -> Result<Batch, LogError> {
@@ -126,8 +125,10 @@ fn cut(batch: &mut Batch, end: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded::{EmbeddedLog, Options};
     use crate::log::Polled;
     use crate::memory::MemoryLog;
+    use tocsin_domain::Micros;
     use tocsin_domain::topics::{ALERTS, Topics};
 
     #[test]
@@ -165,5 +166,32 @@ mod tests {
         assert_eq!(committed, None, "nothing was committed");
         let rest = TopicPartition::new(ALERTS, 1);
         assert!(replay.read(&rest, 1, 1).is_err() && replay.span(&rest).unwrap().end == 0);
+    }
+
+    #[test]
+    fn it_begins_where_retention_has_left_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(dir.path(), Options::default()).unwrap();
+        log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let spec = |inputs| WorkerSpec { id: "w".into(), group: "g".into(), inputs };
+        let later = Micros(1_700_000_000_000_000);
+        for time in [Micros(1), later] {
+            let mut work = Transaction::default();
+            work.time = time;
+            let topic = work.register(ALERTS, 8);
+            work.to_partition(topic, 0).push(b"k", Some(b"v"));
+            log.worker(&spec(Vec::new())).unwrap().commit(&mut work).unwrap();
+        }
+        assert_eq!(log.clean(later).unwrap().expired, 1);
+        let replay = Replay::of(log);
+        let mut worker = replay.worker(&spec(vec![ALERTS.into()])).unwrap();
+        assert!(matches!(worker.poll(100, Duration::ZERO).unwrap(), Polled::Assigned(_)));
+        worker.open(&[0]);
+        replay.extend(BTreeMap::from([(TopicPartition::new(ALERTS, 0), 2)]));
+        let Polled::Records(found) = worker.poll(100, Duration::ZERO).unwrap() else {
+            panic!("nothing is assigned or revoked")
+        };
+        let offsets: Vec<u64> = found[0].records().map(|record| record.offset).collect();
+        assert_eq!(offsets, [1]);
     }
 }

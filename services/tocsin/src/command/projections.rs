@@ -33,10 +33,14 @@ fn rebuild(place: &Whereabouts) -> anyhow::Result<()> {
     schema_ids::learn(&mut settings, place.there())?;
     let store = backend::store(&settings, &place.data)?;
     tocsin_project::rebuild(&*log, &*store)?;
+    let gone = match verify::cut(&*log)?.is_empty() {
+        true => "",
+        false => "; what retention has deleted from the log is no longer in them",
+    };
     if matches!(settings.log, LogSettings::Kafka(_)) {
-        return print(
-            "dropped the tables and made them anew; `project` fills them from the start of the log; nothing is sent\n",
-        );
+        return print(&format!(
+            "dropped the tables and made them anew; `project` fills them from the start of the log; nothing is sent{gone}\n",
+        ));
     }
     let snapshots = lock.is_some().then(|| place.data.join("snapshots"));
     let options = Options { snapshots, ..Options::default() };
@@ -44,7 +48,7 @@ fn rebuild(place: &Whereabouts) -> anyhow::Result<()> {
     let sink = Box::new(StoreSink::new(store));
     let mut processor = Processor::new(tocsin_project::topology(), log, step, sink, options)?;
     let records = fill(&mut processor)?;
-    print(&format!("rebuilt the tables from {records} records; nothing was sent\n"))
+    print(&format!("rebuilt the tables from {records} records; nothing was sent{gone}\n"))
 }
 
 fn migrate(place: &Whereabouts) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! `tocsin projections verify`: the log is folded once more, up to where the service is, and every
-//! row compared. Changes nothing, and the service may run meanwhile.
+//! row compared. Of what retention has deleted nothing can be said: rows that may come from it are
+//! counted and are no difference. Changes nothing, and the service may run meanwhile.
 
 use super::fill;
 use crate::backend;
@@ -9,11 +10,12 @@ use crate::facts;
 use crate::schema_ids;
 use crate::settings::Settings;
 use anyhow::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tocsin_domain::TopicPartition;
 use tocsin_project::projections::all_tables;
-use tocsin_project::{ProjectStep, StoreSink};
+use tocsin_project::tables::DAYS;
+use tocsin_project::{PROJECTIONS, ProjectStep, StoreSink};
 use tocsin_store::{Row, SqliteStore, Store, TableSpec, Value};
 use tocsin_stream::fingerprint::{Digest, Hash};
 use tocsin_stream::processor::{Options, Processor};
@@ -32,6 +34,8 @@ pub struct Compared {
     pub rows: usize,
     /// One line for each row that differs.
     pub differences: Vec<String>,
+    /// Rows that can only come from facts that retention has deleted.
+    pub older: usize,
     /// Of the rows that the table has, in the order of their keys: equal tables have equal hashes.
     pub hash: Hash,
 }
@@ -50,11 +54,15 @@ pub fn run(place: &Whereabouts) -> anyhow::Result<()> {
         return Err(Exit::error(Kind::Problems, text));
     }
     let found = verify(&log, &*store, &settings)?;
-    let (mut text, mut wrong) = (String::new(), 0);
+    let (mut text, mut wrong, mut gone) = (String::new(), 0, 0);
     for (table, compared) in &found {
-        wrong += compared.differences.len();
-        let (rows, differ) = (compared.rows, compared.differences.len());
-        text.push_str(&format!("{table}: {rows} rows, {differ} differ, {}\n", compared.hash));
+        let Compared { rows, older, hash, .. } = compared;
+        let differ = compared.differences.len();
+        wrong += differ;
+        gone += older;
+        text.push_str(&format!(
+            "{table}: {rows} rows, {differ} differ, {older} older than the log, {hash}\n"
+        ));
         for line in compared.differences.iter().take(NAMED) {
             text.push_str(&format!("  {line}\n"));
         }
@@ -64,9 +72,12 @@ pub fn run(place: &Whereabouts) -> anyhow::Result<()> {
     }
     super::print(&text)?;
     if wrong > 0 {
-        let text = format!(
+        let mut text = format!(
             "{wrong} rows are not as the log says; `tocsin projections rebuild` makes the tables anew"
         );
+        if gone > 0 {
+            text.push_str(&format!(", without the {gone} that are older than the log"));
+        }
         return Err(Exit::error(Kind::Problems, text));
     }
     Ok(())
@@ -96,9 +107,10 @@ pub fn verify(
         tried += 1;
         replay.extend(reached.clone());
         fill(&mut processor)?;
-        let mut found = Vec::new();
+        let (cut, mut found) = (cut(&**log)?, Vec::new());
         for table in all_tables() {
-            found.push((table.name, compare(table, &store.dump(table)?, &fresh.dump(table)?)));
+            let rows = (&*store.dump(table)?, &*fresh.dump(table)?);
+            found.push((table.name, compare(table, rows, is_cut(table, &cut))));
         }
         let now = progress(&**log)?;
         let same = found.iter().all(|(_, compared)| compared.differences.is_empty());
@@ -126,27 +138,65 @@ fn progress(log: &dyn Log) -> Result<BTreeMap<TopicPartition, u64>, LogError> {
     Ok(progress)
 }
 
-/// What `table` holds, beside what it should.
-pub fn compare(table: &'static TableSpec, table_rows: &[Row], log_rows: &[Row]) -> Compared {
+/// The topics whose beginning retention has deleted.
+///
+/// # Errors
+/// If the log does not answer.
+pub fn cut(log: &dyn Log) -> Result<BTreeSet<&'static str>, LogError> {
+    let mut cut = BTreeSet::new();
+    for topic in tocsin_project::topology().inputs {
+        for partition in 0..log.partitions(topic)? {
+            if log.span(&TopicPartition::new(topic, partition))?.start > 0 {
+                cut.insert(topic);
+            }
+        }
+    }
+    Ok(cut)
+}
+
+/// Whether rows of the table may come from what is deleted.
+fn is_cut(table: &'static TableSpec, cut: &BTreeSet<&str>) -> bool {
+    let shared = *table == DAYS;
+    PROJECTIONS.iter().any(|projection| {
+        cut.contains(projection.topic()) && (shared || projection.tables().contains(&table))
+    })
+}
+
+/// What `table` holds, beside what it should. If the log is cut, it may hold more.
+pub fn compare(
+    table: &'static TableSpec,
+    (table_rows, log_rows): (&[Row], &[Row]),
+    cut: bool,
+) -> Compared {
     let by_key = |rows| -> BTreeMap<Vec<&Value>, &Row> {
         let rows: &[Row] = rows;
         rows.iter().map(|row| (table.key_of(row), row)).collect()
     };
     let (here, there) = (by_key(table_rows), by_key(log_rows));
-    let mut differences = Vec::new();
+    let (mut differences, mut older) = (Vec::new(), 0);
     for (key, row) in &there {
         match here.get(key) {
             None => differences.push(format!("{} is not in the table", name(table, row))),
             Some(found) if found == row => {}
+            Some(found) if cut && has_more(table, found, row) => older += 1,
             Some(found) => differences.push(columns(table, found, row)),
         }
     }
     for (key, row) in &here {
-        if !there.contains_key(key) {
+        if cut && !there.contains_key(key) {
+            older += 1;
+        } else if !there.contains_key(key) {
             differences.push(format!("{} does not come from the log", name(table, row)));
         }
     }
-    Compared { rows: log_rows.len(), differences, hash: hash(here.values().copied()) }
+    Compared { rows: log_rows.len(), differences, older, hash: hash(here.values().copied()) }
+}
+
+/// Whether a row has taken in what the log does not give: it is a sum of more rows, or shows a later
+/// event, as events need not come in the order of their time.
+fn has_more(table: &TableSpec, found: &Row, wanted: &Row) -> bool {
+    let columns = ["rows", "event_time"].into_iter();
+    columns.filter_map(|name| table.column(name)).any(|at| found[at] > wanted[at])
 }
 
 /// Of rows in an order that every store can have: each as the JSON array of its values.
@@ -178,14 +228,18 @@ fn columns(table: &TableSpec, found: &Row, wanted: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tocsin_project::tables::READINGS_LATEST;
+    use tocsin_project::tables::{READINGS_LATEST, SALES_BY_DAY};
 
     fn row(subject: &str, value: &str) -> Row {
+        row_at(subject, value, 0)
+    }
+
+    fn row_at(subject: &str, value: &str, time: i64) -> Row {
         let text = |text: &str| Value::Text(text.to_owned());
         let of = |(name, kind): &(&str, tocsin_store::Type)| match (*name, kind) {
             ("subject", _) => text(subject),
             ("value", _) => text(value),
-            (_, tocsin_store::Type::Time) => Value::Time(tocsin_domain::Micros(0)),
+            (_, tocsin_store::Type::Time) => Value::Time(tocsin_domain::Micros(time)),
             _ => text("x"),
         };
         READINGS_LATEST.columns.iter().map(of).collect()
@@ -195,7 +249,7 @@ mod tests {
     fn every_kind_of_difference_is_named() {
         let table = [row("a", "1"), row("b", "2"), row("c", "3")];
         let log = [row("a", "1"), row("b", "9"), row("d", "4")];
-        let compared = compare(&READINGS_LATEST, &table, &log);
+        let compared = compare(&READINGS_LATEST, (&table, &log), false);
         assert_eq!(
             compared.differences,
             [
@@ -204,10 +258,48 @@ mod tests {
                 r#"tenant="x", subject="c", measure="x" does not come from the log"#,
             ]
         );
-        let same = compare(&READINGS_LATEST, &log, &log);
+        let same = compare(&READINGS_LATEST, (&log, &log), false);
         assert_eq!(same.differences.len(), 0);
         let [a, b, d] = log;
-        assert_eq!(compare(&READINGS_LATEST, &[d, b, a], &[]).hash, same.hash, "in any order");
+        assert_eq!(compare(&READINGS_LATEST, (&[d, b, a], &[]), false).hash, same.hash);
         assert_ne!(compared.hash, same.hash);
+    }
+
+    #[test]
+    fn what_may_come_from_deleted_facts_is_no_difference() {
+        let log = [row_at("a", "1", 5), row_at("b", "2", 5), row_at("c", "3", 5)];
+        for (table, cut, differ, older) in [
+            // A subject of which nothing is left.
+            ([&log[..], &[row("d", "4")]].concat(), true, 0, 1),
+            ([&log[..], &[row("d", "4")]].concat(), false, 1, 0),
+            // A later event came earlier.
+            (vec![row_at("a", "9", 6), log[1].clone(), log[2].clone()], true, 0, 1),
+            (vec![row_at("a", "9", 6), log[1].clone(), log[2].clone()], false, 1, 0),
+            // What the log does give must stand.
+            (vec![row_at("a", "9", 5), row_at("b", "2", 4)], true, 3, 0),
+        ] {
+            let found = compare(&READINGS_LATEST, (&table, &log), cut);
+            assert_eq!((found.differences.len(), found.older), (differ, older), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_sum_of_more_rows_has_more() {
+        let sum = |rows: i64| -> Row {
+            let of = |(name, _): &(&str, tocsin_store::Type)| match *name {
+                "units" | "rows" => rows.into(),
+                _ => "x".into(),
+            };
+            SALES_BY_DAY.columns.iter().map(of).collect()
+        };
+        assert!(has_more(&SALES_BY_DAY, &sum(3), &sum(2)));
+        assert!(!has_more(&SALES_BY_DAY, &sum(2), &sum(3)), "a row is not in the sum");
+    }
+
+    #[test]
+    fn a_table_is_cut_with_the_topics_that_it_comes_from() {
+        let cut = BTreeSet::from([tocsin_domain::topics::ALERTS]);
+        assert!(is_cut(&DAYS, &cut) && is_cut(&tocsin_project::tables::ALERTS_BY_DAY, &cut));
+        assert!(!is_cut(&READINGS_LATEST, &cut) && !is_cut(&DAYS, &BTreeSet::new()));
     }
 }
