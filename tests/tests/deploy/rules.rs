@@ -79,7 +79,8 @@ fn the_links_of_its_documents_lead_somewhere() {
             let (file, section) = target.split_once('#').unwrap_or((target, ""));
             let file = if file.is_empty() { root().join(document) } else { folder.join(file) };
             let there = std::fs::read_to_string(&file).is_ok_and(|text| {
-                let titles = text.lines().filter_map(|line| line.strip_prefix("## "));
+                let titles =
+                    text.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
                 let mut titles = titles.map(|title| title.to_lowercase().replace(' ', "-"));
                 section.is_empty() || titles.any(|title| title == section)
             });

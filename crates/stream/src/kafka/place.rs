@@ -9,9 +9,10 @@ use rdkafka::error::KafkaError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a client may be without a place while the broker answers. After a broker that told of no
-/// brokers, as one does that comes back, librdkafka 2.12 may wait for ever for one that it has let go.
-const STRANDED: Duration = Duration::from_secs(60);
+/// How often it is asked whether the broker answers while there is no place; whoever has none the
+/// second time hangs. After a broker that told of no brokers, as one does that comes back, librdkafka
+/// 2.12 may wait for ever for one that it has let go.
+const STRANDED: Duration = Duration::from_secs(30);
 
 /// A place in a group.
 pub(super) struct Place {
@@ -19,6 +20,8 @@ pub(super) struct Place {
     config: ClientConfig,
     /// Since when there is none; `None` before the first as well.
     lost: Option<Instant>,
+    /// Whether the broker answered when it was asked last.
+    answered: bool,
 }
 
 impl Place {
@@ -33,7 +36,7 @@ impl Place {
         if options.pinned {
             config.set("group.instance.id", &spec.id);
         }
-        Ok(Place { options: options.clone(), config, lost: None })
+        Ok(Place { options: options.clone(), config, lost: None, answered: false })
     }
 
     /// A client that has not joined yet.
@@ -45,7 +48,7 @@ impl Place {
 
     /// The group went on without this member.
     pub(super) fn lose(&mut self) {
-        self.lost = Some(Instant::now());
+        (self.lost, self.answered) = (Some(Instant::now()), false);
     }
 
     /// The group has given it something, perhaps nothing.
@@ -61,18 +64,19 @@ impl Place {
         if self.lost.is_none_or(|since| since.elapsed() < STRANDED) {
             return Ok(None);
         }
-        self.lose();
+        self.lost = Some(Instant::now());
         let client = self.client()?;
-        match self.options.guard(client.client()) {
-            Ok(_) => {
-                tracing::warn!(
-                    "the Kafka client does not join its group again; taking another one"
-                );
-                Ok(Some(client))
-            }
-            // As long as nobody answers, no client has a place.
-            Err(LogError::Unavailable(_)) => Ok(None),
-            Err(error) => Err(error),
+        let answers = match self.options.guard(client.client()) {
+            Ok(_) => true,
+            Err(LogError::Unavailable(_)) => false,
+            Err(error) => return Err(error),
+        };
+        // Right after its return a client that does not hang may still be joining.
+        let hangs = answers && self.answered;
+        self.answered = answers && !hangs;
+        if hangs {
+            tracing::warn!("the Kafka client does not join its group again; taking another one");
         }
+        Ok(hangs.then_some(client))
     }
 }
