@@ -9,19 +9,50 @@
 
 use crate::kafka::client::Context;
 use crate::kafka::cluster::{CALL, Cluster};
+use crate::kafka::groups::committed;
 use crate::log::LogError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 use tocsin_domain::TopicPartition;
 use tocsin_domain::topics::Topics;
+
+/// How long an answer takes at most that is not held up.
+const GLANCE: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Whether anybody answers, within a second.
     pub(super) fn answers(&self) -> bool {
         let any = Some("__tocsin");
-        self.committed.fetch_metadata(any, std::time::Duration::from_secs(1)).is_ok()
+        self.committed.fetch_metadata(any, GLANCE).is_ok()
+    }
+
+    /// Whether the group's progress in its first input cannot be told, as long as a mark is missing.
+    /// A group that nobody knows of has none.
+    pub(super) fn hangs(&self, group: &str, inputs: &[Arc<str>]) -> Result<bool, LogError> {
+        let failed = |error| self.options.unavailable("ask for a group", error);
+        let Some(input) = inputs.first().filter(|_| !group.is_empty()) else { return Ok(false) };
+        let known = self.committed.client().fetch_group_list(Some(group), CALL).map_err(failed)?;
+        if known.groups().is_empty() {
+            return Ok(false);
+        }
+        let mut config = self.options.reader("read_committed")?;
+        config.set("group.id", group);
+        let outsider: BaseConsumer<Context> =
+            config.create_with_context(Context::default()).map_err(failed)?;
+        let places: Vec<_> = (0..self.partitions(input)?)
+            .map(|partition| TopicPartition::new(input, partition))
+            .collect();
+        match committed(&outsider, &places, GLANCE) {
+            Ok(_) => Ok(false),
+            Err(error) => {
+                let code = error.rdkafka_error_code();
+                Ok(code == Some(RDKafkaErrorCode::OperationTimedOut))
+            }
+        }
     }
 
     /// The partitions of Tocsin's topics where a transaction is open, be it one that is at work.

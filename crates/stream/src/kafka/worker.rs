@@ -87,9 +87,10 @@ impl KafkaWorker {
 fn take_id(cluster: &Cluster, spec: &WorkerSpec) -> Result<Producer, LogError> {
     let begun = Instant::now();
     let input = spec.inputs.first().map(|topic| TopicPartition::new(topic, 0));
-    let group = input.as_ref().map(|input| (&*spec.group, input));
     let attempt = || {
         let mut producer = Producer::new(&cluster.options, &spec.id)?;
+        let hangs = cluster.hangs(&spec.group, &spec.inputs)?;
+        let group = input.as_ref().filter(|_| hangs).map(|input| (&*spec.group, input));
         producer.release(&cluster.open_ends()?, group)?;
         Ok(producer)
     };
