@@ -3,7 +3,8 @@
 //! order, no mail is lost, what is copied was in flight, and the tables are as the log says.
 //!
 //! It takes minutes, so it is run by hand: `TOCSIN_CLUSTER_KILLS` says how often, `TOCSIN_KILL_SEED` in
-//! which order. One death in a cluster is in `cluster.rs`, and in every run.
+//! which order, `TOCSIN_KILL_BROKER=3` that of three deaths one is the broker's. If it fails, it leaves the
+//! logs of all processes behind. One death in a cluster is in `cluster.rs`, and in every run.
 
 #![allow(
     clippy::unwrap_used,
