@@ -27,7 +27,7 @@ use tocsin_testkit::servers::{Kind, Private};
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 /// How long what must come may take; a machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long a server is away.
 fn away(seconds: u64) -> Duration {
