@@ -154,7 +154,7 @@ fn who_is_trusted_reads_and_writes_and_everybody_else_is_told_why_not() {
             "unable to get local issuer certificate",
         ),
         ("a node at another address", &there, Some(tls(&ca)), "IP address mismatch"),
-        ("no certificate", server.address(), Some(nobody), "certificate"),
+        ("no certificate", server.address(), Some(nobody), "say `certificate_file` and `key_file`"),
         ("no TLS", server.address(), None, "say `tls = true`"),
         ("no file of authorities", server.address(), Some(no_file), "none.pem: No such file"),
         ("a file without authorities", server.address(), Some(key_as_ca), "no certificate in it"),

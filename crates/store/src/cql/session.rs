@@ -3,7 +3,7 @@
 
 use super::bind::Asked;
 use super::options::CqlOptions;
-use super::tls::Doubt;
+use super::tls::{Doubt, Tls};
 use crate::store::StoreError;
 use scylla::client::PoolSize;
 use scylla::client::execution_profile::ExecutionProfile;
@@ -146,6 +146,11 @@ impl Session {
                     "; it was spoken to without TLS: if it wants TLS, say `tls = true`".into()
                 }
                 (Some(_), Some(doubt)) => format!("; the node's certificate: {doubt}"),
+                // So does one that wants a certificate, or it says so, whichever is quicker.
+                (Some(Tls { identity: None, .. }), None) => {
+                    "; no certificate was shown: if it wants one, say `certificate_file` and `key_file`"
+                        .into()
+                }
                 (Some(_), None) => String::new(),
             };
             let reason = format!("{}: {error}{hint}", options.contact_points.join(", "));
