@@ -63,27 +63,48 @@ struct Tail {
     current: Micros,
 }
 
+impl Tail {
+    fn look_for_progress(&mut self, origin: &Origin<'_>) -> Result<(), Failure> {
+        let number = self.at.partition;
+        self.has_progress = origin.inputs.iter().try_fold(false, |found, input| {
+            let committed = origin.worker.committed(&TopicPartition::new(input, number))?;
+            Ok::<bool, Failure>(found || committed.is_some())
+        })?;
+        Ok(())
+    }
+}
+
 /// About so much of a changelog is read at a time.
 const PIECE: usize = 4 << 20;
 /// A copy that was behind for so long may miss tombstones, as an old snapshot does.
 const OLDEST_COPY: Duration = Duration::from_secs(3600);
 
 impl<S: State> Restore<S> {
-    /// Begins with a snapshot that can be trusted, if there is one.
+    /// Begins with a snapshot that can be trusted, if there is one. The partition is ours: nobody else
+    /// writes to it any more, and its end is known.
     pub fn begin(origin: &Origin<'_>, number: u32) -> Result<Self, Failure> {
-        let mut restore = Self::copy(origin, number)?;
-        restore.claim(origin)?;
+        let (mut restore, written) = Self::fresh(origin, number)?;
+        if let Some(tail) = &mut restore.tail {
+            tail.end = written;
+            tail.look_for_progress(origin)?;
+        }
         Ok(restore)
     }
 
     /// The same of a partition that is not ours, or not yet.
     pub fn copy(origin: &Origin<'_>, number: u32) -> Result<Self, Failure> {
+        Ok(Self::fresh(origin, number)?.0)
+    }
+
+    /// Up to what is committed, and the end of what is written.
+    fn fresh(origin: &Origin<'_>, number: u32) -> Result<(Self, u64), Failure> {
         let (log, now) = (origin.log, origin.now);
         let mut partition = Partition::empty(now);
         partition.store.set_now(now);
-        let Some(topic) = origin.changelog else { return Ok(Self { partition, tail: None }) };
+        let Some(topic) = origin.changelog else { return Ok((Self { partition, tail: None }, 0)) };
         let at = TopicPartition::new(topic, number);
         let Span { start, end } = log.span(&at)?;
+        // What a worker that died had begun to write is decided before this end is reached.
         let written = log.undecided_end(&at)?;
         let store = &mut partition.store;
         let found = origin.snapshots.and_then(|dir| snapshot::read(dir, &at, now, store));
@@ -99,23 +120,16 @@ impl<S: State> Restore<S> {
                 start
             }
         };
-        Ok(Self {
-            partition,
-            tail: Some(Tail { at, next, end, has_progress: false, current: now }),
-        })
+        let tail = Tail { at, next, end, has_progress: false, current: now };
+        Ok((Self { partition, tail: Some(tail) }, written))
     }
 
-    /// The partition is ours now: nobody else writes to it any more, and its end is known. `false` if
-    /// the changelog is not the one that was read.
+    /// The partition of a copy is ours now: its end is asked anew. `false` if the changelog is not the
+    /// one that was read.
     pub fn claim(&mut self, origin: &Origin<'_>) -> Result<bool, Failure> {
         let Some(tail) = &mut self.tail else { return Ok(true) };
-        let number = tail.at.partition;
-        tail.has_progress = origin.inputs.iter().try_fold(false, |found, input| {
-            let committed = origin.worker.committed(&TopicPartition::new(input, number))?;
-            Ok::<bool, Failure>(found || committed.is_some())
-        })?;
+        tail.look_for_progress(origin)?;
         let start = origin.log.span(&tail.at)?.start;
-        // What a worker that died had begun to write is decided before this end is reached.
         tail.end = origin.log.undecided_end(&tail.at)?;
         self.partition.store.set_now(origin.now);
         self.partition.store.touch_all();

@@ -16,6 +16,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use support::said::{Said, run};
 use support::{Running, root, serve, tocsin, until};
 use tocsin::settings::Settings;
 use tocsin::{backend, facts};
@@ -31,31 +32,6 @@ use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 /// A day, in microseconds.
 const DAY: i64 = 86_400_000_000;
-
-/// What a command said and how it ended.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn ended(self, code: i32, parts: &[&str]) -> Said {
-        let text = format!("{}{}", self.out, self.err);
-        assert_eq!(self.code, Some(code), "{text}");
-        for part in parts {
-            assert!(text.contains(part), "{part:?} is not in: {text}");
-        }
-        self
-    }
-}
-
-fn run(command: &mut Command) -> Said {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-}
 
 fn terminate(mut running: Running) {
     Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();

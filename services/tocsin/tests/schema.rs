@@ -13,6 +13,7 @@ mod support;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
+use support::said::Said;
 use support::{Running, get, serve, tocsin, until};
 use tocsin::{backend, facts};
 use tocsin_domain::event::Reading;
@@ -29,13 +30,7 @@ fn schema(what: &str, more: &[&str]) -> Output {
 
 #[track_caller]
 fn ended(output: &Output, code: i32, parts: &[&str]) -> String {
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    let text = format!("{out}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in: {text}");
-    }
-    out
+    Said::of(output).ended(code, parts).out
 }
 
 /// The ids of the subjects, as the JSON of a command has them.

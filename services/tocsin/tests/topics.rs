@@ -12,31 +12,12 @@ mod support;
 
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::Stdio;
+use support::said::{Said, run};
 use support::tocsin;
 use tocsin_domain::topics::Topics;
 use tocsin_stream::kafka::topics::{Change, Config, Copies, Wanted, wanted};
 use tocsin_stream::kafka::{KafkaAdmin, KafkaOptions};
 use tocsin_testkit::servers::{Kind, Private};
-
-/// What a command said and how it ended.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn ended(self, code: i32, parts: &[&str]) -> Said {
-        let text = format!("{}{}", self.out, self.err);
-        assert_eq!(self.code, code, "{text}");
-        for part in parts {
-            assert!(text.contains(part), "{part:?} is not in: {text}");
-        }
-        self
-    }
-}
 
 struct World {
     directory: tempfile::TempDir,
@@ -63,12 +44,7 @@ impl World {
     }
 
     fn run(&self, words: &[&str]) -> Said {
-        let mut command = tocsin();
-        command.args(words).arg("--config").arg(self.config()).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let code = output.status.code().unwrap();
-        Said { code, out: text(&output.stdout), err: text(&output.stderr) }
+        run(tocsin().args(words).arg("--config").arg(self.config()))
     }
 
     fn admin(&self) -> KafkaAdmin {

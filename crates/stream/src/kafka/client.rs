@@ -134,6 +134,14 @@ impl KafkaOptions {
         Ok(config)
     }
 
+    /// A client that asks and speaks for a group and is no member.
+    pub(super) fn outsider(&self, group: &str) -> Result<BaseConsumer<Context>, LogError> {
+        let mut config = self.reader("read_committed")?;
+        config.set("group.id", group);
+        let made = config.create_with_context(Context::default());
+        made.map_err(|error| self.not_started(error))
+    }
+
     /// Why a client could not be made.
     pub(super) fn not_started(&self, error: KafkaError) -> LogError {
         match error {

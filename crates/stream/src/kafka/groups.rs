@@ -35,7 +35,7 @@ impl KafkaAdmin {
         group: &str,
         places: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, u64>, LogError> {
-        let found = committed(&self.outsider(group)?, places, CALL);
+        let found = committed(&self.options.outsider(group)?, places, CALL);
         let doing = format!("ask for the progress of group {group:?}");
         let found = found.map_err(|error| self.options.unavailable(&doing, error))?;
         Ok(found.into_iter().filter_map(|(at, next)| Some((at, next?))).collect())
@@ -53,7 +53,7 @@ impl KafkaAdmin {
         if stands.is_empty() {
             return Ok(());
         }
-        let outsider = self.outsider(group)?;
+        let outsider = self.options.outsider(group)?;
         let list = offsets(stands.iter().map(|(at, next)| (at, *next)));
         let doing = format!("set the progress of group {group:?}");
         list.and_then(|list| outsider.commit(&list, CommitMode::Sync))
@@ -88,14 +88,6 @@ impl KafkaAdmin {
         let list = offsets(starts.iter().map(|(at, start)| (at, *start))).map_err(failed)?;
         let done = block_on(self.client.delete_records(&list, &asked())).map_err(failed)?;
         done.elements().iter().try_for_each(|one| one.error()).map_err(failed)
-    }
-
-    /// A client that asks and speaks for the group and is no member.
-    fn outsider(&self, group: &str) -> Result<BaseConsumer<Context>, LogError> {
-        let mut config = self.options.reader("read_committed")?;
-        config.set("group.id", group);
-        let made = config.create_with_context(Context::default());
-        made.map_err(|error| self.options.not_started(error))
     }
 }
 

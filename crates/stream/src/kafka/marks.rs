@@ -39,20 +39,12 @@ impl Cluster {
         if known.groups().is_empty() {
             return Ok(false);
         }
-        let mut config = self.options.reader("read_committed")?;
-        config.set("group.id", group);
-        let outsider: BaseConsumer<Context> =
-            config.create_with_context(Context::default()).map_err(failed)?;
         let places: Vec<_> = (0..self.partitions(input)?)
             .map(|partition| TopicPartition::new(input, partition))
             .collect();
-        match committed(&outsider, &places, GLANCE) {
-            Ok(_) => Ok(false),
-            Err(error) => {
-                let code = error.rdkafka_error_code();
-                Ok(code == Some(RDKafkaErrorCode::OperationTimedOut))
-            }
-        }
+        let told = committed(&self.options.outsider(group)?, &places, GLANCE);
+        let code = told.err().and_then(|error| error.rdkafka_error_code());
+        Ok(code == Some(RDKafkaErrorCode::OperationTimedOut))
     }
 
     /// The partitions of Tocsin's topics where a transaction is open, be it one that is at work.

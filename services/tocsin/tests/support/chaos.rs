@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use super::Running;
+use super::{Running, WALK};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -69,17 +69,7 @@ tls = "none"
 connections = 4
 base_url = "http://tocsin.example.org"
 
-[[sources]]
-name = "walk"
-kind = "csv"
-event = "reading"
-time = "{{time}}"
-subject = "{{station}}"
-measure = "pm25"
-value = "{{value}}"
-unit = "ug/m3"
-folder = "incoming"
-
+{WALK}
 [[detectors]]
 name = "high"
 kind = "threshold"

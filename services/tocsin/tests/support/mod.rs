@@ -4,6 +4,7 @@
 
 pub mod chaos;
 pub mod cluster;
+pub mod said;
 pub mod walk;
 pub mod world;
 
@@ -11,6 +12,19 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// The readings of a walk, as they come into a folder.
+pub const WALK: &str = r#"[[sources]]
+name = "walk"
+kind = "csv"
+event = "reading"
+time = "{time}"
+subject = "{station}"
+measure = "pm25"
+value = "{value}"
+unit = "ug/m3"
+folder = "incoming"
+"#;
 
 /// The program under test.
 pub fn tocsin() -> Command {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use super::WALK;
 use super::cluster::put;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -27,17 +28,7 @@ host = "127.0.0.1"
 port = {smtp}
 tls = "none"
 base_url = "http://tocsin.example.org"
-[[sources]]
-name = "walk"
-kind = "csv"
-event = "reading"
-time = "{{time}}"
-subject = "{{station}}"
-measure = "pm25"
-value = "{{value}}"
-unit = "ug/m3"
-folder = "incoming"
-[[detectors]]
+{WALK}[[detectors]]
 name = "high"
 kind = "threshold"
 measure = "pm25"
