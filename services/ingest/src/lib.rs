@@ -6,6 +6,7 @@
 
 pub mod source;
 pub mod sources;
+pub mod upstream;
 
 pub mod settings;
 
@@ -26,3 +27,4 @@ pub use import::{Import, ImportReport};
 pub use input::Input;
 pub use settings::{SourceConfig, section};
 pub use source::{IngestError, Item, Source};
+pub use upstream::Upstream;

@@ -8,6 +8,7 @@ pub(crate) mod testing;
 
 use crate::settings::SourceConfig;
 use crate::source::Source;
+use crate::upstream::Upstream;
 
 /// A kind of source, as `kind = "…"` names it.
 pub struct Kind {
@@ -17,6 +18,8 @@ pub struct Kind {
     pub keys: &'static [&'static str],
     /// Makes one; says what is wrong with its configuration if it cannot.
     pub open: fn(&SourceConfig) -> Result<Box<dyn Source>, String>,
+    /// Makes what is asked for its files, where somebody can be asked.
+    pub upstream: Option<fn(&SourceConfig) -> Result<Box<dyn Upstream>, String>>,
 }
 
 /// All of them.

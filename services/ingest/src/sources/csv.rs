@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     name: "csv",
     keys: &["delimiter", "header", "columns", "encoding", "skip_lines", "comment"],
     open,
+    upstream: None,
 };
 
 /// The longest field, in bytes.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::io::Read;
 use tocsin_domain::event::DatasetRowKind;
 
-pub(super) const KIND: Kind = Kind { name: "json-lines", keys: &["items"], open };
+pub(super) const KIND: Kind = Kind { name: "json-lines", keys: &["items"], open, upstream: None };
 
 /// The largest file that is one JSON value; lines may go on for ever.
 const DOCUMENT_CAP: u64 = 64 << 20;
