@@ -108,28 +108,38 @@ impl<S: State> Held<S> {
     /// Restores a piece of the partition whose turn it is; gives it once it is ready. After an
     /// error the same piece is tried again.
     pub(crate) fn restore_piece(&mut self, origin: &Origin<'_>) -> Result<Option<u32>, Failure> {
-        let Some((number, restore)) = self.restoring.front_mut() else { return Ok(None) };
-        let number = *number;
-        let done = match restore {
-            Some(restore) => restore.step(origin.log)?,
-            None => {
-                let copy = self.standby.as_mut().map(|standby| standby.claim(origin, number));
-                let begun = match copy.transpose()?.flatten() {
-                    Some(copy) => copy,
-                    None => Restore::begin(origin, number)?,
-                };
-                restore.insert(begun).step(origin.log)?
+        match self.step_first(origin) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(error) => {
+                // Whatever this one waits for, the others need not.
+                if !self.restoring.is_empty() {
+                    self.restoring.rotate_left(1);
+                }
+                return Err(error);
             }
-        };
-        let Some((number, restore)) = self.restoring.pop_front() else { return Ok(None) };
-        match restore {
-            Some(restore) if done => self.ready.insert(number, restore.finish()?),
-            restore => {
-                self.restoring.push_back((number, restore));
-                return Ok(None);
-            }
-        };
+        }
+        let Some((number, Some(restore))) = self.restoring.pop_front() else { return Ok(None) };
+        self.ready.insert(number, restore.finish()?);
         Ok(Some(number))
+    }
+
+    /// A piece of the first; whether nothing is left of it. One after the other, so that most are
+    /// ready before the last is; the second begins already, and what it needs comes meanwhile.
+    fn step_first(&mut self, origin: &Origin<'_>) -> Result<bool, Failure> {
+        for (number, restore) in self.restoring.iter_mut().take(2) {
+            if restore.is_none() {
+                let copy = self.standby.as_mut().map(|standby| standby.claim(origin, *number));
+                *restore = Some(match copy.transpose()?.flatten() {
+                    Some(copy) => copy,
+                    None => Restore::begin(origin, *number)?,
+                });
+            }
+        }
+        match self.restoring.front_mut() {
+            Some((_, Some(restore))) => restore.step(origin.log),
+            _ => Ok(false),
+        }
     }
 
     /// Takes the snapshots that are due. Where the changelog ends is asked first and whether it is

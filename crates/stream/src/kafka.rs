@@ -65,6 +65,10 @@ impl Log for KafkaLog {
         self.0.span(at)
     }
 
+    fn ends(&self, places: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        self.0.ends(places)
+    }
+
     fn undecided_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
         self.0.undecided_end(at)
     }
@@ -72,6 +76,10 @@ impl Log for KafkaLog {
     fn read(&self, at: &TopicPartition, from: u64, max_bytes: usize) -> Result<Batch, LogError> {
         self.0.check(at)?;
         self.0.readers.read(at, from, max_bytes, &|| self.0.span(at))
+    }
+
+    fn fetch_ahead(&self, at: &TopicPartition, from: u64) {
+        self.0.readers.fetch_ahead(at, from);
     }
 
     fn forget(&self, at: &TopicPartition) {

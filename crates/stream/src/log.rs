@@ -26,6 +26,11 @@ pub trait Log: Send + Sync {
     /// The first offset that is kept and the offset that the next record will get.
     fn span(&self, at: &TopicPartition) -> Result<Span, LogError>;
 
+    /// The end of each of these partitions, in their order; one question where one is enough.
+    fn ends(&self, places: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        places.iter().map(|at| Ok(self.span(at)?.end)).collect()
+    }
+
     /// Committed records from `from` on, about `max_bytes` of them and at least one if there is
     /// any. At the end of the log the batch is empty and its `next` is `from`; where compaction has
     /// left a gap, `next` may be greater than `from` without any record. An offset before the start
@@ -37,6 +42,10 @@ pub trait Log: Send + Sync {
     fn undecided_end(&self, at: &TopicPartition) -> Result<u64, LogError> {
         Ok(self.span(at)?.end)
     }
+
+    /// Somebody reads from this offset soon: what comes over a network may begin to come. The offset
+    /// must be one that the partition has.
+    fn fetch_ahead(&self, _at: &TopicPartition, _from: u64) {}
 
     /// Nobody reads on in this partition soon: what was fetched ahead may go.
     fn forget(&self, _at: &TopicPartition) {}

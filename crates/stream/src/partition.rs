@@ -74,6 +74,8 @@ impl Tail {
     }
 }
 
+/// A tail of so many offsets is worth a snapshot.
+const LONG_TAIL: u64 = 10_000;
 /// About so much of a changelog is read at a time.
 const PIECE: usize = 4 << 20;
 /// A copy that was behind for so long may miss tombstones, as an old snapshot does.
@@ -87,6 +89,9 @@ impl<S: State> Restore<S> {
         if let Some(tail) = &mut restore.tail {
             tail.end = written;
             tail.look_for_progress(origin)?;
+            if tail.next < tail.end {
+                origin.log.fetch_ahead(&tail.at, tail.next);
+            }
         }
         Ok(restore)
     }
@@ -120,6 +125,8 @@ impl<S: State> Restore<S> {
                 start
             }
         };
+        // Who had to read much is spared it the next time.
+        partition.changed = end.saturating_sub(next) > LONG_TAIL;
         let tail = Tail { at, next, end, has_progress: false, current: now };
         Ok((Self { partition, tail: Some(tail) }, written))
     }

@@ -44,6 +44,29 @@ impl dyn Log + '_ {
         Ok(next)
     }
 
+    /// Everything in each of these partitions, one after the other.
+    ///
+    /// # Errors
+    /// As [`Log::scan`](#method.scan).
+    pub fn scan_each<E: From<LogError>>(
+        &self,
+        places: &[TopicPartition],
+        mut take: impl FnMut(&Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut spans = Vec::with_capacity(places.len());
+        for at in places {
+            let span = self.span(at)?;
+            if span.start < span.end {
+                self.fetch_ahead(at, span.start);
+                spans.push((at, (span.start, span.end)));
+            }
+        }
+        for (at, span) in spans {
+            self.scan_to(at, span, &mut take)?;
+        }
+        Ok(())
+    }
+
     /// The same from the first record that is kept.
     ///
     /// # Errors

@@ -43,8 +43,12 @@ impl Tables {
         log: &dyn Log,
         take: &mut dyn FnMut(&Record<'_>),
     ) -> Result<(), LogError> {
-        for (at, next) in &mut self.cursors {
-            *next = log.scan(at, *next, |record| {
+        let places: Vec<TopicPartition> = self.cursors.keys().cloned().collect();
+        let ends = log.ends(&places)?;
+        let behind = || self.cursors.iter().zip(&ends).filter(|((_, next), end)| *next < end);
+        behind().for_each(|((at, next), _)| log.fetch_ahead(at, *next));
+        for ((at, next), end) in self.cursors.iter_mut().zip(ends) {
+            *next = log.scan_to(at, (*next, end), |record| {
                 take(record);
                 Ok::<(), LogError>(())
             })?;

@@ -10,6 +10,9 @@ use crate::settings::SourceConfig;
 use crate::source::Source;
 use crate::upstream::Upstream;
 
+/// Makes an upstream; says what is wrong with its configuration if it cannot.
+pub type OpenUpstream = fn(&SourceConfig) -> Result<Box<dyn Upstream>, String>;
+
 /// A kind of source, as `kind = "…"` names it.
 pub struct Kind {
     /// Its name in `tocsin.toml`.
@@ -19,7 +22,7 @@ pub struct Kind {
     /// Makes one; says what is wrong with its configuration if it cannot.
     pub open: fn(&SourceConfig) -> Result<Box<dyn Source>, String>,
     /// Makes what is asked for its files, where somebody can be asked.
-    pub upstream: Option<fn(&SourceConfig) -> Result<Box<dyn Upstream>, String>>,
+    pub upstream: Option<OpenUpstream>,
 }
 
 /// All of them.

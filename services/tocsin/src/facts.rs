@@ -245,10 +245,8 @@ fn each(
     topic: &str,
     take: &mut dyn FnMut(&Record<'_>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    for partition in 0..log.partitions(topic)? {
-        log.scan_all(&TopicPartition::new(topic, partition), &mut *take)?;
-    }
-    Ok(())
+    let places = (0..log.partitions(topic)?).map(|number| TopicPartition::new(topic, number));
+    log.scan_each(&places.collect::<Vec<_>>(), take)
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 
 use crate::kafka::admin::KafkaAdmin;
 use crate::kafka::client::{Context, KafkaOptions};
+use crate::kafka::marks;
 use crate::kafka::reader::Readers;
 use crate::kafka::topics::{Copies, Wanted};
 use crate::log::{LogError, Span};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -91,6 +93,22 @@ impl Cluster {
 
     pub(super) fn span(&self, at: &TopicPartition) -> Result<Span, LogError> {
         self.watermarks(&self.committed, at)
+    }
+
+    /// As [`crate::Log::ends`]; whoever gives no answer is asked alone.
+    pub(super) fn ends(&self, places: &[TopicPartition]) -> Result<Vec<u64>, LogError> {
+        let failed = |error| self.options.unavailable("ask where partitions end", error);
+        let mut list = TopicPartitionList::with_capacity(places.len());
+        for at in places {
+            list.add_partition_offset(&at.topic, at.partition as i32, Offset::End)
+                .map_err(failed)?;
+        }
+        let found = marks::ends(&self.committed, &list).map_err(failed)?;
+        let end = |at: &TopicPartition| match found.get(at) {
+            Some(end) => Ok(*end as u64),
+            None => Ok(self.span(at)?.end),
+        };
+        places.iter().map(end).collect()
     }
 
     pub(super) fn undecided_end(&self, at: &TopicPartition) -> Result<u64, LogError> {

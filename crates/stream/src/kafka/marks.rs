@@ -74,7 +74,7 @@ fn led(client: &BaseConsumer<Context>) -> KafkaResult<TopicPartitionList> {
 }
 
 /// Where they end, as the client sees it: one question to each broker.
-fn ends(
+pub(super) fn ends(
     client: &BaseConsumer<Context>,
     places: &TopicPartitionList,
 ) -> KafkaResult<BTreeMap<TopicPartition, i64>> {

@@ -135,6 +135,14 @@ impl Readers {
         }
     }
 
+    /// Begins to fetch, so that what is read soon is there by then. A failure shows when it is read.
+    pub(super) fn fetch_ahead(&self, at: &TopicPartition, from: u64) {
+        let reader = self.take_kept(at, from).map_or_else(|| self.start(at, from), Ok);
+        if let Ok(reader) = reader {
+            lock(&self.kept).push(reader);
+        }
+    }
+
     /// Nobody reads on here soon.
     pub(super) fn forget(&self, at: &TopicPartition) {
         let mut kept = lock(&self.kept);
