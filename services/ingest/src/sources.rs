@@ -1,6 +1,7 @@
 //! The sources that there are. To add one: a new file, its `mod` and its line in [`KINDS`].
 
 mod csv;
+mod http;
 mod json_lines;
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const KINDS: &[Kind] = &[csv::KIND, json_lines::KIND];
+pub const KINDS: &[Kind] = &[csv::KIND, http::KIND, json_lines::KIND];
 
 /// The source that `config` describes.
 ///
@@ -62,6 +63,7 @@ mod tests {
         let mut found: Vec<_> = files.map(|f| stem(f.unwrap().path())).collect();
         found.retain(|name| name != "testing");
         found.sort_unstable();
+        found.dedup();
         let mut listed: Vec<_> = KINDS.iter().map(|kind| kind.name.replace('-', "_")).collect();
         listed.sort_unstable();
         assert_eq!(found, listed);

@@ -32,7 +32,7 @@ struct Csv {
     mapping: Mapping,
 }
 
-fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
+pub(super) fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
     let ascii = |key: &str, given: Option<char>| match given {
         None => Ok(None),
         Some(c) if c.is_ascii() && !matches!(c, '"' | '\n' | '\r') => Ok(Some(c as u8)),

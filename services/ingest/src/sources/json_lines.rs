@@ -22,7 +22,7 @@ struct JsonLines {
     mapping: Mapping,
 }
 
-fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
+pub(super) fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
     let mapping = Mapping::compile(config)?;
     Ok(Box::new(JsonLines { name: config.name.clone(), items: config.items.clone(), mapping }))
 }
@@ -163,7 +163,7 @@ impl JsonLines {
 }
 
 /// The value at `a.0.b`; a key that has dots itself is found as it is.
-fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+pub(super) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     if let Some(found) = value.get(path) {
         return Some(found);
     }
@@ -174,7 +174,7 @@ fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// A scalar as it is printed; null as nothing; anything else as JSON.
-fn write_text(value: &Value, out: &mut String) {
+pub(super) fn write_text(value: &Value, out: &mut String) {
     match value {
         Value::Null => {}
         Value::String(text) => out.push_str(text),
