@@ -69,6 +69,13 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Gives up on a group after that long; for tests.
+    #[cfg(test)]
+    fn patience(mut self, patience: std::time::Duration) -> Writer {
+        self.appender.patience = patience;
+        self
+    }
+
     /// Writes until it is told to stop and nothing waits any more.
     ///
     /// # Errors

@@ -60,6 +60,7 @@ pub(super) struct Appender {
     /// What tells this start of the program from others.
     begun: Micros,
     groups: u64,
+    pub(super) patience: Duration,
 }
 
 /// Why a group is not written.
@@ -113,6 +114,7 @@ impl Appender {
             mark,
             begun,
             groups: 0,
+            patience: PATIENCE,
         })
     }
 
@@ -129,7 +131,7 @@ impl Appender {
 
     /// Writes a group, and has everybody answered.
     fn write(&mut self, mut jobs: Vec<Job>, stop: &Stop) -> Result<(), String> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         let mut pause = Duration::from_millis(20);
         self.groups += 1;
         let number = self.groups.to_be_bytes();
@@ -220,7 +222,7 @@ impl Appender {
         let Some(worker) = &mut self.worker else {
             return Err(Failed::Again("there is no worker".to_owned()));
         };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         loop {
             match worker.commit(&mut self.transaction) {
                 Ok(()) => return Ok(()),

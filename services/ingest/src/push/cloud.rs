@@ -1,7 +1,7 @@
 //! CloudEvents 1.0: the envelope around an event's data, from an object or from headers. What its
 //! data mean is not known here.
 
-use super::json::{Fault, Members, strict, text};
+use super::json::{Fault, Members, pairs, start, strict, text};
 use super::settings::Pushed;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -115,18 +115,31 @@ impl<'a> Envelope<'a> {
 
     /// All of it as one object, with the data under `data`.
     pub(super) fn value(&self) -> Result<Value, Fault> {
-        match &self.whole {
-            Whole::Object(event) => strict(event).map_err(|reason| Fault::of("json", reason)),
+        let pairs = match &self.whole {
             Whole::Headers(attributes) => {
                 let pair = |(name, value): &(String, String)| (name.clone(), value.as_str().into());
-                let mut all: Map<String, Value> = attributes.iter().map(pair).collect();
-                let data = strict(self.data)
-                    .map_err(|reason| Fault { class: "json", ..Fault::new("/data", reason) })?;
-                all.insert("data".to_owned(), data);
-                Ok(Value::Object(all))
+                attributes.iter().map(pair).collect()
             }
-        }
+            Whole::Object(event) => attributes(event)?,
+        };
+        let mut all: Map<String, Value> = pairs;
+        let wrong = |reason| Fault { class: "json", ..Fault::new("/data", reason) };
+        all.insert("data".to_owned(), strict(self.data).map_err(wrong)?);
+        Ok(Value::Object(all))
     }
+}
+
+/// Everything of an event but its data.
+fn attributes(event: &str) -> Result<Map<String, Value>, Fault> {
+    let pairs = pairs(event).map_err(|reason| Fault::of("json", reason))?;
+    let attributes = pairs.into_iter().filter(|(name, _)| name != "data");
+    let read = attributes.map(|(name, raw)| match strict(raw) {
+        Ok(value) => Ok((name.into_owned(), value)),
+        Err(reason) => {
+            Err(Fault { class: "json", ..Fault::new(format!("/{}", start(&name)), reason) })
+        }
+    });
+    read.collect()
 }
 
 fn version(version: &str) -> Result<(), String> {
