@@ -3,7 +3,7 @@
 //! Read in this order: what a source is ([`source`]) and which there are ([`sources`]), how one is
 //! configured ([`settings`]), how a row becomes events ([`mapping`]), and [`import`], which commits
 //! the events together with how far it has read, so that nothing is lost and nothing comes twice.
-//! [`poll`] does the same with what is asked of others.
+//! [`poll`] does the same with what is asked of others, and [`push`] takes what somebody sends.
 
 pub mod source;
 pub mod sources;
@@ -23,6 +23,7 @@ pub mod folders;
 pub mod import;
 pub mod input;
 pub mod poll;
+pub mod push;
 
 pub use folders::Folders;
 pub use import::{Import, ImportReport};

@@ -43,6 +43,9 @@ pub struct SourceConfig {
     // Of kind json-lines.
     /// Where in one JSON object the array of rows is.
     pub items: Option<String>,
+    /// The type of the CloudEvents that it maps when they are pushed.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
 
     // Of kinds that ask an upstream.
     /// Where its interface begins, without the path of a call; of kind http, the whole address.
@@ -291,6 +294,7 @@ impl SourceConfig {
             "page" => self.page.is_some(),
             "first_page" => self.first_page.is_some(),
             "error" => self.error.is_some(),
+            "type" => self.event_type.is_some(),
             _ => false,
         }
     }

@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use std::io::BufRead;
 use tocsin_domain::dead_letter::DeadLetter;
-use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading, reading_key, subject_key};
+use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading, Swipe};
+use tocsin_domain::event::{pair_key, reading_key, subject_key};
 use tocsin_domain::{Id, Micros, topics, wire};
 
 /// Reads files of one kind.
@@ -83,6 +84,8 @@ pub enum Event<'a> {
     OrderRow(OrderRow<'a>),
     /// For `datasets.rows`.
     DatasetRow(DatasetRow<'a>),
+    /// For `social.swipes`.
+    Swipe(Swipe<'a>),
 }
 
 impl Event<'_> {
@@ -93,6 +96,7 @@ impl Event<'_> {
             Event::Listing(event) => event.event_time,
             Event::OrderRow(event) => event.event_time,
             Event::DatasetRow(event) => event.event_time,
+            Event::Swipe(event) => event.event_time,
         }
     }
 
@@ -103,6 +107,7 @@ impl Event<'_> {
             Event::Listing(event) => event.arrival_time,
             Event::OrderRow(event) => event.arrival_time,
             Event::DatasetRow(event) => event.arrival_time,
+            Event::Swipe(event) => event.arrival_time,
         }
     }
 
@@ -125,6 +130,7 @@ impl Event<'_> {
                 let (file, line) = ("", 0);
                 Event::DatasetRow(DatasetRow { id, arrival_time, file, line, event_time, ..event })
             }
+            Event::Swipe(event) => Event::Swipe(Swipe { id, arrival_time, event_time, ..event }),
         }
     }
 
@@ -135,6 +141,7 @@ impl Event<'_> {
             Event::Listing(_) => topics::MARKET_LISTINGS,
             Event::OrderRow(_) => topics::ORDERS_ROWS,
             Event::DatasetRow(_) => topics::DATASETS_ROWS,
+            Event::Swipe(_) => topics::SOCIAL_SWIPES,
         }
     }
 
@@ -145,6 +152,7 @@ impl Event<'_> {
             Event::Listing(event) => subject_key(out, event.tenant, event.listing),
             Event::OrderRow(event) => subject_key(out, event.tenant, event.subject),
             Event::DatasetRow(event) => subject_key(out, event.tenant, event.dataset),
+            Event::Swipe(event) => pair_key(out, event.tenant, event.from, event.to),
         }
     }
 
@@ -155,6 +163,7 @@ impl Event<'_> {
             Event::Listing(event) => wire::write(event, out),
             Event::OrderRow(event) => wire::write(event, out),
             Event::DatasetRow(event) => wire::write(event, out),
+            Event::Swipe(event) => wire::write(event, out),
         }
     }
 }

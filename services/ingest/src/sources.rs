@@ -2,7 +2,7 @@
 
 mod csv;
 mod http;
-mod json_lines;
+pub(crate) mod json_lines;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -48,6 +48,8 @@ pub struct Host {
     pub url: String,
     /// Where the pages are to be served; taken by who serves them.
     pub listener: Option<TcpListener>,
+    /// Routes of services that are served beside the pages, if there are pages here.
+    pub beside: axum::Router,
     /// Whether the inbox reloads itself.
     pub demo: bool,
     /// Ends all of it.

@@ -23,14 +23,26 @@ use tocsin_domain::watch::Watch;
 use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
 use tocsin_ingest::SourceConfig;
+use tocsin_ingest::push::{self, PushSettings};
 use tocsin_notify::channels::ChannelsSection;
 use tocsin_notify::watches::{WatchEntry, watch_facts};
 use tocsin_service::config::{ConfigError, Document, duration};
 use tocsin_stream::embedded::Sync;
 
 /// The sections that there are.
-const SECTIONS: [&str; 9] =
-    ["tenant", "log", "store", "schema", "topics", "channels", "sources", "detectors", "watches"];
+const SECTIONS: [&str; 11] = [
+    "tenant",
+    "log",
+    "store",
+    "schema",
+    "topics",
+    "channels",
+    "sources",
+    "push",
+    "producers",
+    "detectors",
+    "watches",
+];
 
 /// What `tocsin.toml` says, checked.
 #[derive(Debug)]
@@ -53,6 +65,8 @@ pub struct Settings {
     pub channels: ChannelsSection,
     /// Where events come from.
     pub sources: Vec<SourceConfig>,
+    /// Who may push events, and where.
+    pub push: PushSettings,
     /// What is detected.
     pub conditions: Vec<Condition>,
     /// Who wants to know.
@@ -143,6 +157,7 @@ impl Settings {
             registry,
             channels: errors.of(document.section("channels")).unwrap_or_default(),
             sources: errors.of(tocsin_ingest::section(document)).unwrap_or_default(),
+            push: errors.of(push::section(document)).unwrap_or_default(),
             tenant,
             conditions,
             watches,

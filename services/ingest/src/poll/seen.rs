@@ -73,6 +73,7 @@ impl Seen {
             // Where many rows have one key, the row is what its own id says.
             Event::OrderRow(row) => row.id,
             Event::DatasetRow(row) => row.id,
+            Event::Swipe(row) => row.id,
             Event::Reading(_) | Event::Listing(_) => Id::default(),
         };
         let thing = Id::of("seen", &[buffer, &time.0.to_be_bytes(), own.as_bytes()]);

@@ -1,22 +1,26 @@
-//! `ingest`: what the sources' folders hold and what upstreams answer becomes events. One process
-//! reads and asks, the others of the same service stand by.
+//! `ingest`: what the sources' folders hold, what upstreams answer, and what is pushed, becomes
+//! events. One process reads and asks, the others of the same service stand by; every one of them
+//! takes pushes.
 
 use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::service::{Host, Service};
 use crate::settings::Settings;
+use std::net::TcpListener;
 use std::sync::Arc;
+use tocsin_ingest::push::settings::PushConfig;
+use tocsin_ingest::push::{Push, PushError, ROUTE};
 use tocsin_ingest::{Folders, Office, Poller};
 
-/// Files and answers to events.
+/// Files, answers and pushes to events.
 pub(super) static SERVICE: Service =
     Service { name: "ingest", parts: &["ingest"], tables: false, idle, start };
 
 fn idle(settings: &Settings) -> Option<&'static str> {
     let some = settings.sources.iter().any(|one| one.folder.is_some() || one.is_polled());
-    (!some).then_some(
+    (!some && !settings.push.is_on()).then_some(
         "no [[sources]] has a `folder` or `every`: name the directory that its files come into, \
-        or say how often it is asked",
+        or say how often it is asked; and there are no [[producers]] who might push",
     )
 }
 
@@ -46,5 +50,49 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
             !stop.stopped()
         };
         folders.run(&go_on, &mut |report| vitals.metrics.records("ingest", report.tally.rows))
-    })
+    })?;
+    if host.settings.push.is_on() { start_push(host) } else { Ok(()) }
+}
+
+/// Takes events on an address of its own if one is named, else beside the pages if they are here.
+fn start_push(host: &mut Host) -> anyhow::Result<()> {
+    let settings = &host.settings;
+    let configured = (&settings.push, &*settings.sources);
+    let metrics = host.vitals.metrics.clone();
+    let made = Push::new(&host.log(), configured, host.slot, metrics, Arc::new(facts::now));
+    let (push, writer) = made.map_err(|error| match error {
+        PushError::Configuration(text) => Exit::error(Kind::Configuration, text),
+        other => anyhow::Error::new(other),
+    })?;
+    let (limits, pages) = (settings.push.limits.clone(), host.listener.as_ref());
+    let own = match (limits.listen, pages) {
+        (None, Some(pages)) => {
+            let at = pages.local_addr()?;
+            if limits.without_token && !at.ip().is_loopback() {
+                let text = format!(
+                    "[push]: `without_token` is for this machine only, and {at} can be reached from \
+                     others: set `listen` of [push] to an address such as 127.0.0.1:8090"
+                );
+                return Err(Exit::error(Kind::Configuration, text));
+            }
+            None
+        }
+        (listen, _) => Some(listen.unwrap_or(PushConfig::ADDRESS)),
+    };
+    let stop = host.stop.clone();
+    host.spawn("push", move || writer.run(&stop))?;
+    match own {
+        None => host.beside = std::mem::take(&mut host.beside).merge(push.router()),
+        Some(at) => {
+            let listener = TcpListener::bind(at).map_err(|error| {
+                let text =
+                    format!("cannot listen on {at}: {error}; choose another `listen` in [push]");
+                Exit::error(Kind::Unreachable, text)
+            })?;
+            let at = listener.local_addr()?;
+            host.serve(push.router(), listener)?;
+            tracing::info!("events are taken at http://{at}{ROUTE}");
+        }
+    }
+    Ok(())
 }
