@@ -18,13 +18,11 @@ const SEARCH_CAP: usize = 400;
 pub(crate) struct Calls {
     address: String,
     parameters: BTreeMap<String, String>,
-    pages: u64,
 }
 
 impl Calls {
-    /// Calls to `config.address`, or to `usual` if nothing is said, for as many pages as are wanted,
-    /// or `pages`.
-    pub(crate) fn new(config: &SourceConfig, usual: &str, pages: u32) -> Result<Calls, String> {
+    /// Calls to `config.address`, or to `usual` if nothing is said.
+    pub(crate) fn new(config: &SourceConfig, usual: &str) -> Result<Calls, String> {
         let address = config.address.as_deref().unwrap_or(usual).trim_end_matches('/');
         let host = ["https://", "http://"].iter().find_map(|start| address.strip_prefix(start));
         let hidden = |host: &str| host.is_empty() || host.contains(['?', '#', '@', ' ']);
@@ -34,14 +32,7 @@ impl Calls {
                 without a query and without credentials"
             ));
         }
-        if config.pages == Some(0) {
-            return Err("`pages` is 0; it must be at least 1".to_owned());
-        }
-        Ok(Calls {
-            address: address.to_owned(),
-            parameters: config.parameters.clone(),
-            pages: u64::from(config.pages.unwrap_or(pages)),
-        })
+        Ok(Calls { address: address.to_owned(), parameters: config.parameters.clone() })
     }
 
     /// A call of `path` (which is escaped already). Of its query, `usual` is what the configuration
@@ -63,15 +54,15 @@ impl Calls {
         Call { url, auth, ..Call::default() }
     }
 
-    /// The same call with another value of `key`, if `page`, counted from 0, is still wanted.
-    pub(crate) fn next(&self, call: &Call, key: &str, value: u64, page: u64) -> Option<Box<Call>> {
-        let (start, query) = call.url.split_once('?')?;
+    /// The same call with another value of `key`.
+    pub(crate) fn next(&self, call: &Call, key: &str, value: u64) -> Box<Call> {
+        let (start, query) = call.url.split_once('?').unwrap_or((&call.url, ""));
         let parts = query.split('&').map(|part| match part.split_once('=') {
             Some((found, _)) if found == key => format!("{key}={value}"),
             _ => part.to_owned(),
         });
         let url = format!("{start}?{}", parts.collect::<Vec<_>>().join("&"));
-        (page < self.pages).then(|| Box::new(Call { url, ..call.clone() }))
+        Box::new(Call { url, ..call.clone() })
     }
 }
 
@@ -127,7 +118,7 @@ mod tests {
             parameters: BTreeMap::from([("sort".to_owned(), "newly listed".to_owned())]),
             ..SourceConfig::default()
         };
-        Calls::new(&config, "https://api.example.org", 2)
+        Calls::new(&config, "https://api.example.org")
     }
 
     #[test]
@@ -140,10 +131,9 @@ mod tests {
             call.url,
             "http://127.0.0.1:9/v1/search?limit=50&offset=0&q=lego%20%26%20wi%C4%99cej&sort=newly%20listed"
         );
-        let next = calls.next(&call, "offset", 50, 1).unwrap();
+        let next = calls.next(&call, "offset", 50);
         assert_eq!((number_of(&call, "offset"), number_of(&next, "offset")), (0, 50));
         assert_eq!(number_of(&next, "limit"), 50);
-        assert_eq!(calls.next(&call, "offset", 100, 2), None, "two pages are wanted");
     }
 
     #[test]

@@ -71,7 +71,7 @@ struct Airnow {
 /// EPA makes these files on request, so where they are is for the configuration to say.
 fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
     let address = config.address.as_deref().unwrap_or("https://www.epa.gov");
-    Ok(Box::new(Airnow { calls: Calls::new(config, address, 1)? }))
+    Ok(Box::new(Airnow { calls: Calls::new(config, address)? }))
 }
 
 impl Upstream for Airnow {

@@ -77,7 +77,7 @@ struct Aqicn {
 
 fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
     let usual = "https://aqicn.org/data-platform/covid19/report";
-    Ok(Box::new(Aqicn { calls: Calls::new(config, usual, 1)? }))
+    Ok(Box::new(Aqicn { calls: Calls::new(config, usual)? }))
 }
 
 impl Upstream for Aqicn {

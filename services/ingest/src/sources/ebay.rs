@@ -22,6 +22,7 @@ name = "preset"
 kind = "json-lines"
 event = "listing"
 marketplace = "EBAY_US"
+pages = 1
 rows = ".itemSummaries // [] | .[]"
 listing = "{itemId}"
 title = "{title}"
@@ -54,7 +55,7 @@ fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
             "`marketplace` is {marketplace:?}; it must be like EBAY_US or EBAY_GB"
         ));
     }
-    Ok(Box::new(Ebay { calls: Calls::new(config, "https://api.ebay.com", 1)?, marketplace }))
+    Ok(Box::new(Ebay { calls: Calls::new(config, "https://api.ebay.com")?, marketplace }))
 }
 
 impl Upstream for Ebay {
@@ -96,8 +97,7 @@ impl Upstream for Ebay {
         let more = found["next"].is_string()
             && found["itemSummaries"].as_array().is_some_and(|items| !items.is_empty())
             && following < OFFSET_END;
-        let next = || self.calls.next(call, "offset", following, following / limit);
-        Verdict::Read { next: more.then(next).flatten() }
+        Verdict::Read { next: more.then(|| self.calls.next(call, "offset", following)) }
     }
 
     fn login(&self) -> Option<Call> {
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::sources::testing::{asked, collect, config, judged};
 
-    const SOURCE: &str = "name = \"a\"\nkind = \"ebay\"\nmarketplace = \"EBAY_GB\"\npages = 2\n";
+    const SOURCE: &str = "name = \"a\"\nkind = \"ebay\"\nmarketplace = \"EBAY_GB\"\n";
 
     fn ebay() -> Box<dyn Upstream> {
         upstream(&config(SOURCE)).unwrap()
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_is_a_phrase_or_a_category_and_has_so_many_pages() {
+    fn a_search_is_a_phrase_or_a_category_and_its_pages_are_asked_for_in_order() {
         let first = asked(&*ebay(), "lego 75192");
         let base = "https://api.ebay.com/buy/browse/v1/item_summary/search?limit=200&offset=";
         assert_eq!(first.url, format!("{base}0&q=lego%2075192&sort=price"));
@@ -194,7 +194,10 @@ mod tests {
         let (_, next) = judged(&*ebay(), &first, 200, body);
         assert_eq!(next, Some(format!("{base}200&q=lego%2075192&sort=price")));
         let second = Call { url: next.unwrap(), ..first.clone() };
-        assert_eq!(judged(&*ebay(), &second, 200, body), ("Read", None), "two pages are wanted");
+        let (_, third) = judged(&*ebay(), &second, 200, body);
+        assert_eq!(third, Some(format!("{base}400&q=lego%2075192&sort=price")));
+        let last = Call { url: format!("{base}9800&q=x"), ..first.clone() };
+        assert_eq!(judged(&*ebay(), &last, 200, body), ("Read", None), "there are no more to see");
         assert_eq!(judged(&*ebay(), &first, 200, "{\"total\":0}"), ("Read", None));
     }
 

@@ -41,7 +41,7 @@ struct Geonames {
 }
 
 fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
-    Ok(Box::new(Geonames { calls: Calls::new(config, "https://secure.geonames.org", 1)? }))
+    Ok(Box::new(Geonames { calls: Calls::new(config, "https://secure.geonames.org")? }))
 }
 
 impl Upstream for Geonames {

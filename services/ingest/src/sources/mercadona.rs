@@ -40,7 +40,7 @@ struct Mercadona {
 fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
     let warehouse = config.marketplace.clone().unwrap_or_default();
     Ok(Box::new(Mercadona {
-        calls: Calls::new(config, "https://tienda.mercadona.es/api", 1)?,
+        calls: Calls::new(config, "https://tienda.mercadona.es/api")?,
         warehouse,
     }))
 }

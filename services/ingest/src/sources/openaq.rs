@@ -60,7 +60,7 @@ struct Openaq {
 }
 
 fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
-    Ok(Box::new(Openaq { calls: Calls::new(config, "https://api.openaq.org/v3", 100)? }))
+    Ok(Box::new(Openaq { calls: Calls::new(config, "https://api.openaq.org/v3")? }))
 }
 
 impl Upstream for Openaq {
@@ -105,9 +105,7 @@ impl Upstream for Openaq {
         let more = results.len() as u64 >= limit
             && known.is_none_or(|known| page.saturating_mul(limit) < known);
         let following = page.saturating_add(1);
-        Verdict::Read {
-            next: more.then(|| self.calls.next(call, "page", following, page)).flatten(),
-        }
+        Verdict::Read { next: more.then(|| self.calls.next(call, "page", following)) }
     }
 }
 
@@ -116,7 +114,7 @@ mod tests {
     use super::*;
     use crate::sources::testing::{asked, collect, config, judged};
 
-    const SOURCE: &str = "name = \"a\"\nkind = \"openaq\"\npages = 3\n";
+    const SOURCE: &str = "name = \"a\"\nkind = \"openaq\"\n";
 
     #[test]
     fn measurements_know_their_sensor_from_the_address() {
@@ -145,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn full_pages_are_followed_as_far_as_they_go_and_are_wanted() {
+    fn full_pages_are_followed_as_far_as_they_go() {
         let more = format!("{SOURCE}parameters = {{ limit = \"2\" }}\n");
         let upstream = KIND.upstream.unwrap()(&config(&more)).unwrap();
         let first = asked(&*upstream, "sensors/7/measurements");
@@ -156,7 +154,7 @@ mod tests {
             (1, "3", "1,2", Some(2)),
             (2, "4", "1,2", None),
             (1, "\">1000\"", "1", None),
-            (3, "\">1000\"", "1,2", None),
+            (3, "\">1000\"", "1,2", Some(4)),
         ] {
             let call = Call { url: format!("{base}{page}"), ..first.clone() };
             let body = format!("{{\"meta\":{{\"found\":{found}}},\"results\":[{results}]}}");

@@ -12,7 +12,7 @@ pub(super) const KIND: Kind = Kind {
     keys: &["items", "rows", "lines", "address", "parameters"],
     preset: PRESET,
     open: json_lines::open,
-    upstream: Some(|config| Ok(Box::new(Waqi { calls: Calls::new(config, ADDRESS, 1)? }))),
+    upstream: Some(|config| Ok(Box::new(Waqi { calls: Calls::new(config, ADDRESS)? }))),
 };
 
 const ADDRESS: &str = "https://api.waqi.info";
