@@ -5,6 +5,7 @@
 //! answered as JSON and as pages, and which routes there are.
 
 pub mod app;
+mod upstreams;
 pub mod why;
 
 mod answer;

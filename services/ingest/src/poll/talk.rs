@@ -151,6 +151,3 @@ impl<'u> Talk<'u> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;
