@@ -5,7 +5,6 @@
 //! answered as JSON and as pages, and which routes there are.
 
 pub mod app;
-mod upstreams;
 pub mod why;
 
 mod answer;
@@ -15,6 +14,7 @@ mod pages;
 mod read;
 mod records;
 mod router;
+mod upstreams;
 
 pub use app::{App, Rendered};
 pub use router::router;

@@ -1,17 +1,18 @@
 //! Pollers against a real server on this machine that fails in every way: what was asked for
 //! arrives once, and the ledger is right.
 
+use super::seen::Seen;
 use super::*;
 use crate::cursor;
 use crate::sources::testing::config;
 use std::sync::atomic::AtomicI64;
 use std::time::Instant;
+use tocsin_domain::TopicPartition;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::Listing;
 use tocsin_domain::topics::{DEAD_LETTERS, MARKET_LISTINGS, Topics};
 use tocsin_domain::upstream::{Asked, Quota};
 use tocsin_domain::wire::{self, SchemaIds};
-use tocsin_domain::TopicPartition;
 use tocsin_stream::memory::{Fault, MemoryLog};
 use tocsin_testkit::upstream::{Reply, UpstreamServer};
 
@@ -122,12 +123,15 @@ impl World {
     fn listings(&self) -> Vec<String> {
         let ids = SchemaIds::default();
         let all = self.values(MARKET_LISTINGS);
-        let mut shown: Vec<String> = all.iter().map(|(_, value)| {
-            let event: Listing<'_> = wire::read(value, &ids).unwrap();
-            assert_eq!(event.searches, ["lego"]);
-            assert!(!event.origin.contains("secret"), "{}", event.origin);
-            format!("{} {}", event.listing, event.price)
-        }).collect();
+        let mut shown: Vec<String> = all
+            .iter()
+            .map(|(_, value)| {
+                let event: Listing<'_> = wire::read(value, &ids).unwrap();
+                assert_eq!(event.searches, ["lego"]);
+                assert!(!event.origin.contains("secret"), "{}", event.origin);
+                format!("{} {}", event.listing, event.price)
+            })
+            .collect();
         shown.sort_unstable();
         shown
     }
@@ -175,7 +179,11 @@ fn what_is_asked_for_arrives_once_however_often_it_is_answered() {
     }
     world.pass(Duration::from_mins(10));
     world.settle();
-    assert_eq!(world.listings(), ["a 1 EUR", "b 2 EUR", "b 3 EUR"], "only what has changed is written");
+    assert_eq!(
+        world.listings(),
+        ["a 1 EUR", "b 2 EUR", "b 3 EUR"],
+        "only what has changed is written"
+    );
     assert_eq!(world.server.asked().len(), 4);
     assert_eq!(world.server.asked()[0].query("q"), Some("lego"));
     assert!(world.server.asked()[0].header("user-agent").starts_with("tocsin/"));
@@ -207,10 +215,22 @@ fn faults() -> Vec<(&'static str, &'static str, Vec<Reply>, usize, usize)> {
         ("other JSON", "", vec![Reply::json("{\"other\":[]}")], 2, 1),
         ("a bad row", "", vec![Reply::json("{\"items\":[{\"id\":\"a\"}]}")], 2, 1),
         ("a bomb", "", vec![Reply::bomb(65)], 2, 1),
-        ("an error that is 200", "error = \"error\"", vec![Reply::json("{\"error\":\"quota\"}")], 2, 0),
+        (
+            "an error that is 200",
+            "error = \"error\"",
+            vec![Reply::json("{\"error\":\"quota\"}")],
+            2,
+            0,
+        ),
         ("a way round", "", vec![Reply::to("?q=lego")], 2, 0),
         ("no way", "", endless(), 7, 0),
-        ("elsewhere with a token", "token = \"secret\"", vec![Reply::to("http://127.0.0.2/")], 2, 0),
+        (
+            "elsewhere with a token",
+            "token = \"secret\"",
+            vec![Reply::to("http://127.0.0.2/")],
+            2,
+            0,
+        ),
     ]
 }
 
@@ -334,9 +354,9 @@ fn whatever_commit_fails_it_arrives_once_and_the_ledger_never_counts_less() {
         for failing in 1..=6 {
             let world = World::new("");
             world.server.on("/items", |asked| match asked.query("p") {
-                None => Reply::json(
-                    "{\"items\":[{\"id\":\"a\",\"price\":1}],\"next\":\"?q=lego&p=2\"}",
-                ),
+                None => {
+                    Reply::json("{\"items\":[{\"id\":\"a\",\"price\":1}],\"next\":\"?q=lego&p=2\"}")
+                }
                 Some(_) => Reply::json("{\"items\":[{\"id\":\"b\",\"price\":2}]}"),
             });
             let mut commits = 0;
@@ -409,8 +429,7 @@ impl Upstream for Guarded {
         _: &crate::upstream::Call,
         answer: &crate::upstream::Answer<'_>,
     ) -> crate::upstream::Verdict {
-        crate::upstream::by_status(answer)
-            .unwrap_or(crate::upstream::Verdict::Read { next: None })
+        crate::upstream::by_status(answer).unwrap_or(crate::upstream::Verdict::Read { next: None })
     }
 
     fn login(&self) -> Option<crate::upstream::Call> {
@@ -453,7 +472,10 @@ fn a_token_is_kept_until_just_before_its_end_and_got_again_once_if_it_is_refused
     let (world, items, tokens) = guarded(vec![token("t1")], 55, "t1");
     assert_eq!((items, tokens, world.listings().len()), (6, 2, 2), "24 minutes, then another");
     let login = &world.server.asked()[0];
-    assert_eq!((login.method.as_str(), login.body.as_slice()), ("POST", b"grant_type=client_credentials".as_slice()));
+    assert_eq!(
+        (login.method.as_str(), login.body.as_slice()),
+        ("POST", b"grant_type=client_credentials".as_slice())
+    );
     assert_eq!(login.header("authorization"), "Basic bWU6cGFzcw==");
 
     let (world, items, tokens) = guarded(vec![token("old"), token("new")], 5, "new");
@@ -466,4 +488,21 @@ fn a_token_is_kept_until_just_before_its_end_and_got_again_once_if_it_is_refused
     let (world, items, tokens) = guarded(vec![Reply::status(401, "invalid_client")], 5, "x");
     assert_eq!((items, tokens), (0, 1));
     assert!(world.asked().error.contains("invalid_client"), "{}", world.asked().error);
+}
+
+#[test]
+fn a_search_that_is_asked_no_longer_is_forgotten() {
+    let world = World::new("");
+    world.server.script("/items", [Reply::json(ONE)]);
+    world.settle();
+    let mut poller = world.poller();
+    poller.polling.searches = vec![("duplo".to_owned(), Duration::from_mins(10))];
+    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    poller.turn(&mut desk, &|| true).unwrap();
+    for key in [Asked::key("default", "shop", "lego"), Seen::key("default", "shop", "lego")] {
+        let all = world.values(cursor::TOPIC);
+        let last = all.iter().rev().find(|(found, _)| found == key.as_bytes()).unwrap();
+        assert!(last.1.is_empty(), "{key}");
+    }
+    assert_eq!((world.server.asked().len(), world.quota().calls), (2, 2));
 }
