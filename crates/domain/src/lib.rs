@@ -21,6 +21,7 @@ pub mod alert;
 pub mod dead_letter;
 pub mod delivery;
 pub mod notice;
+pub mod upstream;
 
 pub mod topics;
 pub mod wire;

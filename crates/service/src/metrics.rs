@@ -56,6 +56,9 @@ pub struct Metrics {
     restore_seconds: Floats,
     snapshot_age: Floats,
     loop_turned: Floats,
+    upstream_calls: Counters<2>,
+    upstream_budget: Gauges<1>,
+    upstream_breaker: Gauges<1>,
     http: Counters<2>,
     http_seconds: Seconds<1>,
 }
@@ -87,6 +90,9 @@ impl Metrics {
             restore_seconds: Family::default(),
             snapshot_age: Family::default(),
             loop_turned: Family::default(),
+            upstream_calls: Family::default(),
+            upstream_budget: Family::default(),
+            upstream_breaker: Family::default(),
             http: Family::default(),
             http_seconds: Family::new_with_constructor(histogram),
         };
@@ -111,10 +117,22 @@ impl Metrics {
         let help = "Newest event time that a service has seen, since 1970";
         to.register_with_unit("watermark", help, Unit::Seconds, watermark);
         self.register_services();
+        self.register_upstreams();
         let to = &mut self.registry;
         to.register("http_requests", "Requests answered", self.http.clone());
         let http = self.http_seconds.clone();
         to.register_with_unit("http_request", "Time an answer takes", Unit::Seconds, http);
+    }
+
+    /// What is asked of others.
+    fn register_upstreams(&mut self) {
+        let to = &mut self.registry;
+        let help = "Searches of a source by how they ended, and its logins";
+        to.register("upstream_searches", help, self.upstream_calls.clone());
+        let help = "Calls that a source may still make today";
+        to.register("upstream_budget_left", help, self.upstream_budget.clone());
+        let help = "Whether a source is left alone: 0 it answers, 1 it is, 2 it is tried again";
+        to.register("upstream_breaker", help, self.upstream_breaker.clone());
     }
 
     /// How the services are, beside what they do.
@@ -138,6 +156,22 @@ impl Metrics {
         to.register_with_unit("snapshot_age", help, Unit::Seconds, value);
         let (help, value) = ("When a loop last turned, since 1970", self.loop_turned.clone());
         to.register_with_unit("loop_last_turn", help, Unit::Seconds, value);
+    }
+
+    /// Counts a search of a source of the configuration by how it ended.
+    pub fn upstream_search(&self, source: &str, outcome: &str) {
+        let labels = two(("source", source), ("outcome", outcome));
+        self.upstream_calls.get_or_create(&labels).inc();
+    }
+
+    /// Notes how many calls a source may still make today.
+    pub fn upstream_budget_left(&self, source: &str, left: u64) {
+        self.upstream_budget.get_or_create(&one("source", source)).set(left as i64);
+    }
+
+    /// Notes whether a source is left alone: 0 closed, 1 open, 2 half-open.
+    pub fn upstream_breaker(&self, source: &str, state: i64) {
+        self.upstream_breaker.get_or_create(&one("source", source)).set(state);
     }
 
     /// Counts `n` records that `service` has processed and committed.

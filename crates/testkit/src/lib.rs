@@ -4,3 +4,4 @@ pub mod log_suite;
 pub mod servers;
 pub mod smtp;
 pub mod store_suite;
+pub mod upstream;

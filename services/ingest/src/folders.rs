@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tocsin_domain::Micros;
 use tocsin_stream::{Log, LogError, Observer, Polled, Progress, Worker, WorkerSpec};
@@ -36,8 +37,8 @@ pub struct Folders {
     sources: Vec<Folder>,
     observer: Observer,
     worker: Box<dyn Worker>,
-    /// Whether this process is the one that reads.
-    ours: bool,
+    /// Whether this process is the one that reads; pollers look at it too.
+    ours: Arc<AtomicBool>,
     now: Arc<dyn Fn() -> Micros + Send + Sync>,
 }
 
@@ -70,7 +71,13 @@ impl Folders {
             Some(Folder { source: source.clone(), path, seen: HashMap::new() })
         };
         let sources = sources.iter().filter_map(folder).collect();
-        Ok(Folders { log, sources, observer, worker, ours: false, now })
+        Ok(Folders { log, sources, observer, worker, ours: Arc::default(), now })
+    }
+
+    /// Whether this process is the one that reads files, and asks upstreams; for who does it with
+    /// this one's membership.
+    pub fn ours(&self) -> Arc<AtomicBool> {
+        self.ours.clone()
     }
 
     /// Reads until `go_on` says no; `observe` sees what came of each file.
@@ -86,7 +93,9 @@ impl Folders {
         let mut looked: Option<Instant> = None;
         while go_on() {
             self.follow(PAUSE)?;
-            if self.ours && looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            if self.ours.load(Ordering::Relaxed)
+                && looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
+            {
                 self.look(go_on, observe)?;
                 looked = Some(Instant::now());
             }
@@ -96,7 +105,7 @@ impl Folders {
 
     /// Learns whether this process is the one that reads.
     fn follow(&mut self, timeout: Duration) -> Result<(), LogError> {
-        follow(&mut *self.worker, &mut self.ours, &self.observer, timeout)
+        follow(&mut *self.worker, &self.ours, &self.observer, timeout)
     }
 
     /// Reads every file that is there, new or changed, and not being written.
@@ -115,11 +124,11 @@ impl Folders {
                 }
             };
             for path in due(&mut folder.seen, files) {
-                let (worker, ours, observer) = (&mut self.worker, &mut self.ours, &self.observer);
+                let (worker, ours, observer) = (&mut self.worker, &self.ours, &self.observer);
                 let mut watch = || {
                     // The group must hear of us during a long file.
                     let heard = follow(&mut **worker, ours, observer, Duration::ZERO);
-                    heard.is_ok() && *ours && go_on()
+                    heard.is_ok() && ours.load(Ordering::Relaxed) && go_on()
                 };
                 if !watch() {
                     return Ok(());
@@ -149,18 +158,16 @@ impl Folders {
 
 fn follow(
     worker: &mut dyn Worker,
-    ours: &mut bool,
+    ours: &AtomicBool,
     observer: &Observer,
     timeout: Duration,
 ) -> Result<(), LogError> {
     match worker.poll(1_000, timeout) {
         Ok(Polled::Assigned(partitions)) => {
-            *ours |= partitions.contains(&0);
-            observer.tell(Progress::Assigned(if *ours { &[0] } else { &[] }));
+            tell_ours(ours, observer, ours.load(Ordering::Relaxed) || partitions.contains(&0));
         }
         Ok(Polled::Revoked { partitions, .. }) => {
-            *ours &= !partitions.contains(&0);
-            observer.tell(Progress::Assigned(if *ours { &[0] } else { &[] }));
+            tell_ours(ours, observer, ours.load(Ordering::Relaxed) && !partitions.contains(&0));
         }
         // The cursors themselves are looked up where they are needed.
         Ok(Polled::Records(_)) => {}
@@ -168,6 +175,11 @@ fn follow(
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+fn tell_ours(ours: &AtomicBool, observer: &Observer, now: bool) {
+    ours.store(now, Ordering::Relaxed);
+    observer.tell(Progress::Assigned(if now { &[0] } else { &[] }));
 }
 
 fn tell(path: &Path, report: &ImportReport) {

@@ -3,6 +3,7 @@
 //! Read in this order: what a source is ([`source`]) and which there are ([`sources`]), how one is
 //! configured ([`settings`]), how a row becomes events ([`mapping`]), and [`import`], which commits
 //! the events together with how far it has read, so that nothing is lost and nothing comes twice.
+//! [`poll`] does the same with what is asked of others.
 
 pub mod source;
 pub mod sources;
@@ -24,10 +25,12 @@ pub mod cursor;
 pub mod folders;
 pub mod import;
 pub mod input;
+pub mod poll;
 
 pub use folders::Folders;
 pub use import::{Import, ImportReport};
 pub use input::Input;
+pub use poll::{Office, Poller};
 pub use settings::{SourceConfig, section};
 pub use source::{IngestError, Item, Source};
 pub use upstream::Upstream;

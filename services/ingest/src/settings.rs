@@ -2,12 +2,13 @@
 
 mod preset;
 
+use crate::poll::settings::{Length, Search};
 use crate::sources;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tocsin_domain::{DEFAULT_TENANT, topics};
-use tocsin_service::config::{ConfigError, Document};
+use tocsin_service::config::{ConfigError, Document, Secret};
 
 /// One source. Texts under "mapping" are templates: `{column}`, text, or both.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -53,15 +54,56 @@ pub struct SourceConfig {
     pub lines: Option<bool>,
 
     // Of kinds that ask an upstream.
-    /// Where its interface begins, without the path of a call.
-    pub address: Option<String>,
     /// Which of its markets, in its own words: `EBAY_GB`, `MLA`, `vlc1`.
     pub marketplace: Option<String>,
-    /// How many pages of an answer are asked for.
-    pub pages: Option<u32>,
     /// What else is said in the query of every call; it replaces what the kind says there.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// Where its interface begins, without the path of a call; of kind http, the whole address.
+    pub address: Option<String>,
+    /// How many pages of an answer are asked for.
+    pub pages: Option<u32>,
+
+    // Of sources that are asked.
+    /// What is asked for.
+    #[serde(default)]
+    pub searches: Vec<Search>,
+    /// How often.
+    pub every: Option<Length>,
+    /// Calls a UTC day.
+    pub budget: Option<u64>,
+    /// Calls a minute, evenly spaced.
+    pub per_minute: Option<u32>,
+    /// How long an answer may take.
+    pub timeout: Option<Length>,
+    /// A key that stays.
+    pub token: Option<Secret>,
+    /// The file that it is in.
+    pub token_file: Option<PathBuf>,
+    /// Who asks for a token that is handed out.
+    pub client_id: Option<String>,
+    /// And what proves it.
+    pub secret: Option<Secret>,
+    /// The file that it is in.
+    pub secret_file: Option<PathBuf>,
+    /// Where the upstream's people find out who asks: an address of a page or of mail.
+    pub contact: Option<String>,
+    /// A directory where raw answers are kept.
+    pub archive: Option<PathBuf>,
+
+    // Of kind http.
+    /// What the answer is.
+    pub format: Option<Format>,
+    /// How a call shows the token: `query NAME`, `header NAME`, `bearer` or `basic`.
+    pub auth: Option<String>,
+    /// Where in an answer the address of the next page is.
+    pub next: Option<String>,
+    /// The parameter that counts pages.
+    pub page: Option<String>,
+    /// The number of the first page; 1 if nothing is said.
+    pub first_page: Option<u32>,
+    /// Where in an answer an error is told, if it tells one although all seems well.
+    pub error: Option<String>,
 
     /// The decimal mark: `.` or `,`.
     pub decimal: Option<DecimalMark>,
@@ -147,6 +189,19 @@ impl EventKind {
             EventKind::DatasetRow => topics::DATASETS_ROWS,
         }
     }
+}
+
+/// What an answer over HTTP is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One value, an array, or an object a line.
+    #[default]
+    Json,
+    /// Delimited text.
+    Csv,
+    /// RSS or Atom.
+    Rss,
 }
 
 /// How bytes are text.
@@ -272,6 +327,12 @@ impl SourceConfig {
             "marketplace" => self.marketplace.is_some(),
             "pages" => self.pages.is_some(),
             "parameters" => !self.parameters.is_empty(),
+            "format" => self.format.is_some(),
+            "auth" => self.auth.is_some(),
+            "next" => self.next.is_some(),
+            "page" => self.page.is_some(),
+            "first_page" => self.first_page.is_some(),
+            "error" => self.error.is_some(),
             _ => false,
         }
     }
@@ -292,16 +353,18 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
             source.tenant = Some(tenant.clone());
         }
         source.folder = source.folder.take().map(|folder| document.resolve(&folder));
+        source.archive = source.archive.take().map(|archive| document.resolve(&archive));
+        let secrets = source.read_secrets(&|path| document.resolve(path));
         let twice = before.iter().any(|other| other.name == source.name);
         let fault = match twice {
             true => Err("there are two sources of this name; each needs its own".to_owned()),
             false if source.name.is_empty() || source.name.contains(['/', '\n']) => {
                 Err("its name must not be empty and has no slash".to_owned())
             }
-            false => sources::complete(source).and_then(|complete| {
-                *source = complete;
+            false => secrets.and_then(|()| {
+                *source = sources::complete(source)?;
                 sources::open(source).map(drop)?;
-                sources::upstream(source).map(drop)
+                source.polling().map(drop)
             }),
         };
         if let Err(message) = fault {

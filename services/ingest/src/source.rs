@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::io::BufRead;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading, reading_key, subject_key};
-use tocsin_domain::{Micros, wire};
+use tocsin_domain::{Id, Micros, topics, wire};
 
 /// Reads files of one kind.
 pub trait Source: Send {
@@ -93,6 +93,48 @@ impl Event<'_> {
             Event::Listing(event) => event.event_time,
             Event::OrderRow(event) => event.event_time,
             Event::DatasetRow(event) => event.event_time,
+        }
+    }
+
+    /// When it reached us.
+    pub fn arrival_time(&self) -> Micros {
+        match self {
+            Event::Reading(event) => event.arrival_time,
+            Event::Listing(event) => event.arrival_time,
+            Event::OrderRow(event) => event.arrival_time,
+            Event::DatasetRow(event) => event.arrival_time,
+        }
+    }
+
+    /// What it says, without what changes from one answer to the next that says the same: id,
+    /// arrival and place; and without its time, unless that is its own.
+    pub(crate) fn bare(&self, timed: bool) -> Event<'_> {
+        let (id, arrival_time, origin) = (Id::default(), Micros::MIN, "");
+        let event_time = if timed { self.event_time() } else { Micros::MIN };
+        match self.clone() {
+            Event::Reading(event) => {
+                Event::Reading(Reading { id, arrival_time, origin, event_time, ..event })
+            }
+            Event::Listing(event) => {
+                Event::Listing(Listing { id, arrival_time, origin, event_time, ..event })
+            }
+            Event::OrderRow(event) => {
+                Event::OrderRow(OrderRow { id, arrival_time, origin, event_time, ..event })
+            }
+            Event::DatasetRow(event) => {
+                let (file, line) = ("", 0);
+                Event::DatasetRow(DatasetRow { id, arrival_time, file, line, event_time, ..event })
+            }
+        }
+    }
+
+    /// The topic that it goes to.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Event::Reading(_) => topics::AQI_READINGS,
+            Event::Listing(_) => topics::MARKET_LISTINGS,
+            Event::OrderRow(_) => topics::ORDERS_ROWS,
+            Event::DatasetRow(_) => topics::DATASETS_ROWS,
         }
     }
 

@@ -6,6 +6,7 @@ mod csv;
 mod ebay;
 mod ebay_finding;
 mod geonames;
+mod http;
 mod json_lines;
 mod mercadolibre;
 mod mercadona;
@@ -41,6 +42,7 @@ pub const KINDS: &[Kind] = &[
     ebay::KIND,
     ebay_finding::KIND,
     geonames::KIND,
+    http::KIND,
     json_lines::KIND,
     mercadolibre::KIND,
     mercadona::KIND,
@@ -106,6 +108,7 @@ mod tests {
         let mut found: Vec<_> = files.map(|f| stem(f.unwrap().path())).collect();
         found.retain(|name| name != "testing");
         found.sort_unstable();
+        found.dedup();
         let mut listed: Vec<_> = KINDS.iter().map(|kind| kind.name.replace('-', "_")).collect();
         listed.sort_unstable();
         assert_eq!(found, listed);

@@ -62,7 +62,7 @@ fn each_file_of_the_folder_is_read_once_whoever_reads() {
         let now = Arc::new(|| Micros(1_704_067_200_000_000));
         let mut folders =
             Folders::new(log.clone(), &sources, (slot, Observer::default()), now).unwrap();
-        while !folders.ours {
+        while !folders.ours.load(Ordering::Relaxed) {
             folders.follow(Duration::ZERO).unwrap();
         }
         for _ in 0..3 {

@@ -231,7 +231,7 @@ fn named<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 }
 
 /// The value at `a.0.b`; a key that has dots itself is found as it is.
-fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+pub(super) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     if let Some(found) = value.get(path) {
         return Some(found);
     }
@@ -262,7 +262,7 @@ fn without_callback(bytes: &[u8]) -> &[u8] {
 }
 
 /// A scalar as it is printed; null as nothing; anything else as JSON.
-fn write_text(value: &Value, out: &mut String) {
+pub(super) fn write_text(value: &Value, out: &mut String) {
     match value {
         Value::Null => {}
         Value::String(text) => out.push_str(text),

@@ -1,0 +1,152 @@
+//! What is known of a source that is asked: what was spent on it, and how each of its searches
+//! stands. JSON in the topic of cursors, written by who asks, read by who shows it.
+
+use crate::Micros;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// So many failures in a row open the breaker.
+pub const TRIPS: u32 = 5;
+
+/// The ledger of one source. Written before each call, so that it never counts less than was spent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quota {
+    /// The source's name.
+    pub source: String,
+    /// What may be spent a day; `None` if nothing is said.
+    pub budget: Option<u64>,
+    /// The UTC date that `spent` is of.
+    pub day: String,
+    /// Calls on that day.
+    pub spent: u64,
+    /// Calls ever.
+    pub calls: u64,
+    /// When the last one began.
+    pub called_at: Option<Micros>,
+    /// Nothing is asked before.
+    pub free_at: Option<Micros>,
+    /// Calls in a row that failed.
+    pub failures: u32,
+    /// Why the last of them did.
+    pub error: String,
+}
+
+/// Whether a source is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Breaker {
+    /// It answers.
+    Closed,
+    /// It has failed too often, and is left alone until it is free.
+    Open,
+    /// It may be tried once.
+    HalfOpen,
+}
+
+impl Breaker {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Breaker::Closed => "closed",
+            Breaker::Open => "open",
+            Breaker::HalfOpen => "half-open",
+        }
+    }
+}
+
+impl Quota {
+    /// How the breaker stands at `now`.
+    pub fn breaker(&self, now: Micros) -> Breaker {
+        match self.free_at {
+            _ if self.failures < TRIPS => Breaker::Closed,
+            Some(free) if now < free => Breaker::Open,
+            _ => Breaker::HalfOpen,
+        }
+    }
+
+    /// What is left of the budget of the day that `now` is on.
+    pub fn left(&self, now: Micros) -> Option<u64> {
+        let spent = if now.date() > self.day { 0 } else { self.spent };
+        self.budget.map(|budget| budget.saturating_sub(spent))
+    }
+
+    /// The key of its record.
+    pub fn key(tenant: &str, source: &str) -> String {
+        format!("{tenant}/{source}/quota")
+    }
+}
+
+/// How one search of a source stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// The source's name.
+    pub source: String,
+    /// What is asked for; empty where there is but one thing.
+    pub search: String,
+    /// How often, in seconds.
+    pub every: u64,
+    /// When it was asked last.
+    pub asked_at: Option<Micros>,
+    /// When it was last answered well.
+    pub answered_at: Option<Micros>,
+    /// When it is due again.
+    pub due_at: Option<Micros>,
+    /// How many calls that took.
+    pub calls: u64,
+    /// How many events came of it, ever.
+    pub events: u64,
+    /// How often in a row it failed.
+    pub failures: u32,
+    /// What was wrong the last time; empty if nothing was.
+    pub error: String,
+    /// What the answer was called by the upstream.
+    pub etag: String,
+    /// When it had changed, as the upstream says.
+    pub last_modified: String,
+    /// The hash of the answer, if it was a single one.
+    pub sha256: String,
+    /// How it was read: another mapping reads the same answer again.
+    pub mapping: String,
+}
+
+impl Asked {
+    /// The key of its record.
+    pub fn key(tenant: &str, source: &str, search: &str) -> String {
+        format!("{tenant}/{source}/search/{search}")
+    }
+
+    /// How often it is asked.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(self.every)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_breaker_opens_after_failures_and_is_tried_when_it_is_free() {
+        let (now, later) = (Micros(5), Some(Micros(9)));
+        for (failures, free_at, wanted) in [
+            (0, None, "closed"),
+            (TRIPS - 1, later, "closed"),
+            (TRIPS, later, "open"),
+            (TRIPS, Some(now), "half-open"),
+            (TRIPS + 9, None, "half-open"),
+        ] {
+            let quota = Quota { failures, free_at, ..Quota::default() };
+            assert_eq!(quota.breaker(now).as_str(), wanted, "{failures} {free_at:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_read() {
+        let quota: Quota = serde_json::from_str("{\"spent\":3,\"new\":1}").unwrap();
+        assert_eq!(quota.spent, 3);
+        let text = serde_json::to_string(&Asked { search: "a b".into(), ..Asked::default() });
+        assert_eq!(serde_json::from_str::<Asked>(&text.unwrap()).unwrap().search, "a b");
+    }
+}

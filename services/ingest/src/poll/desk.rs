@@ -1,0 +1,177 @@
+//! What a poller has before it: the worker that commits for it, the ledger, the searches and what
+//! is remembered of each. Read from the log when the source becomes ours, and folded in only after
+//! a commit.
+
+use super::seen::Seen;
+use super::settings::{self, Polling};
+use super::{Lost, Office};
+use crate::cursor;
+use crate::settings::SourceConfig;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+use tocsin_domain::topics::DEAD_LETTERS;
+use tocsin_domain::upstream::{Asked, Quota};
+use tocsin_domain::{Id, Micros, TopicPartition};
+use tocsin_stream::{CommitError, Log, Transaction, Worker, WorkerSpec};
+
+/// How often a commit is tried on a log that is busy.
+const COMMIT_TRIES: u32 = 12;
+
+/// One source, as it stands.
+pub(super) struct Desk {
+    worker: Box<dyn Worker>,
+    /// What the next commit holds.
+    pub transaction: Transaction,
+    /// Where dead letters go in it.
+    pub dead_letters: usize,
+    cursors: usize,
+    /// Its namespace.
+    pub tenant: String,
+    /// The ledger.
+    pub quota: Quota,
+    /// Everything that is asked.
+    pub searches: Vec<Asked>,
+    /// What each of them has brought.
+    pub seen: HashMap<String, Seen>,
+    /// How answers are read.
+    pub mapping: String,
+}
+
+impl Desk {
+    /// Shuts out whoever asked before, then reads how things stand.
+    pub fn open(office: &Office, config: &SourceConfig, polling: &Polling) -> Result<Desk, Lost> {
+        let (log, tenant, name) = (&*office.log, config.tenant(), config.name.as_str());
+        let id = format!("poll-{name}");
+        let worker = log.worker(&WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() })?;
+        let mut transaction = Transaction::default();
+        let dead_letters = transaction.register(DEAD_LETTERS, log.partitions(DEAD_LETTERS)?);
+        let cursors = transaction.register(cursor::TOPIC, log.partitions(cursor::TOPIC)?);
+        let mut known = Known::read(log, &format!("{tenant}/{name}/"))?;
+        let quota = known.take(&Quota::key(tenant, name));
+        let mut desk = Desk {
+            worker,
+            transaction,
+            dead_letters,
+            cursors,
+            tenant: tenant.to_owned(),
+            quota: Quota { source: name.to_owned(), budget: polling.limits.budget, ..quota },
+            searches: Vec::new(),
+            seen: HashMap::new(),
+            mapping: Id::of("mapping", &[format!("{config:?}").as_bytes()]).to_string(),
+        };
+        for (search, every) in &polling.searches {
+            desk.add(&mut known, search, *every);
+        }
+        desk.forget(&known);
+        Ok(desk)
+    }
+
+    /// What is asked no longer goes with the next commit.
+    fn forget(&mut self, known: &Known) {
+        let (tenant, source) = (&self.tenant, &self.quota.source);
+        let all = [Asked::key(tenant, source, ""), Seen::key(tenant, source, "")];
+        let ours = |search: &Asked| {
+            let search = &search.search;
+            [Asked::key(tenant, source, search), Seen::key(tenant, source, search)]
+        };
+        let kept: HashSet<String> = self.searches.iter().flat_map(ours).collect();
+        for key in known.0.keys() {
+            let text = String::from_utf8_lossy(key);
+            if all.iter().any(|one| text.starts_with(one)) && !kept.contains(&*text) {
+                self.transaction.to(self.cursors, key).push(key, None);
+            }
+        }
+    }
+
+    fn add(&mut self, known: &mut Known, search: &str, every: Duration) {
+        let (tenant, source) = (self.tenant.as_str(), self.quota.source.as_str());
+        let asked = known.find(&Asked::key(tenant, source, search));
+        let mut asked = settings::wanted(source, search, every, asked);
+        if asked.mapping != self.mapping {
+            // What was said under another configuration may be otherwise now, errors as well.
+            asked.due_at = None;
+            asked.failures = 0;
+        }
+        let seen = known.0.remove(Seen::key(tenant, source, search).as_bytes());
+        self.seen.insert(search.to_owned(), Seen::decode(&seen.unwrap_or_default()));
+        self.searches.push(asked);
+    }
+
+    /// Writes the ledger, and commits whatever is open with it.
+    pub fn commit_quota(&mut self, now: Micros) -> Result<(), Lost> {
+        let key = Quota::key(&self.tenant, &self.quota.source);
+        let value = serde_json::to_vec(&self.quota)?;
+        self.put(&key, &value);
+        self.commit(now)
+    }
+
+    /// Writes what is remembered of a search and how it stands.
+    pub fn put_search(&mut self, which: usize) -> Result<(), Lost> {
+        self.put_seen(which);
+        let Some(asked) = self.searches.get(which) else { return Ok(()) };
+        let key = Asked::key(&self.tenant, &asked.source, &asked.search);
+        let value = serde_json::to_vec(asked)?;
+        self.put(&key, &value);
+        Ok(())
+    }
+
+    /// Writes what is remembered of a search, if that has changed.
+    pub fn put_seen(&mut self, which: usize) {
+        let Some(asked) = self.searches.get(which) else { return };
+        let key = Seen::key(&self.tenant, &asked.source, &asked.search);
+        if let Some(record) = self.seen.get_mut(&asked.search).and_then(Seen::encode) {
+            self.put(&key, &record);
+        }
+    }
+
+    fn put(&mut self, key: &str, value: &[u8]) {
+        self.transaction.to(self.cursors, key.as_bytes()).push(key.as_bytes(), Some(value));
+    }
+
+    /// Commits what is open. After an error nothing here is to be believed any more.
+    pub fn commit(&mut self, now: Micros) -> Result<(), Lost> {
+        self.transaction.time = now;
+        let mut pause = Duration::from_millis(20);
+        for _ in 0..COMMIT_TRIES {
+            match self.worker.commit(&mut self.transaction) {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Retriable(_)) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Lost("the log is busy".to_owned()))
+    }
+}
+
+/// The latest records of one source.
+struct Known(HashMap<Vec<u8>, Vec<u8>>);
+
+impl Known {
+    fn read(log: &dyn Log, prefix: &str) -> Result<Known, Lost> {
+        let mut known = HashMap::new();
+        for partition in 0..log.partitions(cursor::TOPIC)? {
+            let at = TopicPartition::new(cursor::TOPIC, partition);
+            log.scan_all(&at, |record| {
+                if record.key.starts_with(prefix.as_bytes()) {
+                    match record.value {
+                        Some(value) => known.insert(record.key.to_vec(), value.to_vec()),
+                        None => known.remove(record.key),
+                    };
+                }
+                Ok::<(), tocsin_stream::LogError>(())
+            })?;
+        }
+        Ok(Known(known))
+    }
+
+    fn find<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_slice(self.0.get(key.as_bytes())?).ok()
+    }
+
+    fn take<T: serde::de::DeserializeOwned + Default>(&mut self, key: &str) -> T {
+        self.find(key).unwrap_or_default()
+    }
+}

@@ -1,0 +1,147 @@
+//! The quota ledger: what a call costs, when the next one may be made, what a failure means for
+//! all. Pure: changes a [`Quota`] that somebody else commits.
+
+use std::time::Duration;
+use tocsin_domain::Micros;
+use tocsin_domain::upstream::{Quota, TRIPS};
+
+/// How long the first failure that opens the breaker keeps it open, at most.
+const BACKOFF: Duration = Duration::from_secs(30);
+/// However often it fails.
+const BACKOFF_CAP: Duration = Duration::from_hours(1);
+/// An upstream that wants more rest than that is asked again anyway.
+const REST_CAP: Duration = Duration::from_hours(36);
+const DAY: i64 = 86_400_000_000;
+
+/// What the configuration allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls a UTC day.
+    pub budget: Option<u64>,
+    /// The least time from one call to the next.
+    pub gap: Duration,
+}
+
+/// A call is about to be made.
+pub fn charge(quota: &mut Quota, limits: &Limits, now: Micros) {
+    let today = now.date();
+    // A clock that goes back gives no second budget.
+    if today > quota.day {
+        (quota.day, quota.spent) = (today, 0);
+    }
+    quota.budget = limits.budget;
+    quota.spent += 1;
+    quota.calls += 1;
+    quota.called_at = Some(now);
+}
+
+/// When the next call may be made; in the past if it may be made now.
+pub fn free_at(quota: &Quota, limits: &Limits, now: Micros) -> Micros {
+    let rested = quota.free_at.unwrap_or(Micros::MIN);
+    let spaced = quota.called_at.map_or(Micros::MIN, |last| last.min(now).plus(limits.gap));
+    let spent = Quota { budget: limits.budget, ..quota.clone() }.left(now) == Some(0);
+    let budget = if spent { midnight(now) } else { Micros::MIN };
+    rested.max(spaced).max(budget)
+}
+
+/// The time from one call to the next, so that what is left of the budget lasts for the day.
+pub fn pace(quota: &Quota, limits: &Limits, now: Micros) -> Duration {
+    let left = Quota { budget: limits.budget, ..quota.clone() }.left(now);
+    let day = midnight(now).since(now);
+    left.map_or(Duration::ZERO, |left| day / u32::try_from(left.max(1)).unwrap_or(u32::MAX))
+}
+
+/// It has answered.
+pub fn answered(quota: &mut Quota) {
+    quota.failures = 0;
+    quota.free_at = None;
+    quota.error.clear();
+}
+
+/// It has not. `after` is how long it wants to be left alone; `roll` is a draw from 0 to 1.
+pub fn failed(quota: &mut Quota, now: Micros, reason: &str, after: Option<Duration>, roll: f64) {
+    quota.failures = quota.failures.saturating_add(1);
+    reason.clone_into(&mut quota.error);
+    let rest = match after {
+        Some(after) => after.min(REST_CAP),
+        None if quota.failures >= TRIPS => backoff(quota.failures - TRIPS, roll),
+        None => return,
+    };
+    quota.free_at = Some(quota.free_at.unwrap_or(now).max(now.plus(rest)));
+}
+
+/// Exponential, with full jitter: anything from nothing to the double of the last limit, so that
+/// many who failed together do not come back together.
+pub fn backoff(failures: u32, roll: f64) -> Duration {
+    let limit = BACKOFF.saturating_mul(1 << failures.min(20)).min(BACKOFF_CAP);
+    limit.mul_f64(roll.clamp(0.0, 1.0)).max(Duration::from_secs(1))
+}
+
+/// The next midnight in UTC.
+fn midnight(now: Micros) -> Micros {
+    Micros((now.0.div_euclid(DAY) + 1).saturating_mul(DAY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A noon.
+    const NOON: Micros = Micros(1_700_000_000_000_000 / DAY * DAY + DAY / 2);
+    const LIMITS: Limits = Limits { budget: Some(3), gap: Duration::from_secs(2) };
+
+    #[test]
+    fn a_spent_budget_waits_for_the_next_day_and_not_for_a_clock_that_goes_back() {
+        let mut quota = Quota::default();
+        assert!(free_at(&quota, &LIMITS, NOON) <= NOON);
+        for spent in 1..=3 {
+            charge(&mut quota, &LIMITS, NOON);
+            assert_eq!((quota.spent, quota.calls), (spent, spent));
+        }
+        let tomorrow = Micros(NOON.0 + DAY / 2);
+        assert_eq!(free_at(&quota, &LIMITS, NOON), tomorrow);
+        let yesterday = NOON.minus(Duration::from_hours(24));
+        assert_eq!(free_at(&quota, &LIMITS, yesterday), midnight(yesterday));
+        charge(&mut quota, &LIMITS, yesterday);
+        assert_eq!(quota.spent, 4);
+        assert!(free_at(&quota, &LIMITS, tomorrow) <= tomorrow);
+        charge(&mut quota, &LIMITS, tomorrow);
+        assert_eq!((quota.spent, quota.calls, quota.left(tomorrow)), (1, 5, Some(2)));
+    }
+
+    #[test]
+    fn calls_are_spaced_and_paced() {
+        let mut quota = Quota::default();
+        charge(&mut quota, &LIMITS, NOON);
+        assert_eq!(free_at(&quota, &LIMITS, NOON), NOON.plus(Duration::from_secs(2)));
+        assert_eq!(pace(&quota, &LIMITS, NOON), Duration::from_hours(6), "two for half a day");
+        assert_eq!(pace(&quota, &Limits::default(), NOON), Duration::ZERO);
+    }
+
+    #[test]
+    fn failures_open_the_breaker_and_what_the_upstream_says_counts_at_once() {
+        let second = |quota: &Quota| quota.free_at.map(|at| at.since(NOON).as_secs());
+        let mut quota = Quota::default();
+        for _ in 1..TRIPS {
+            failed(&mut quota, NOON, "down", None, 0.5);
+            assert_eq!(second(&quota), None);
+        }
+        for wanted in [15, 30, 60] {
+            failed(&mut quota, NOON, "down", None, 0.5);
+            assert_eq!((second(&quota), quota.error.as_str()), (Some(wanted), "down"));
+        }
+        answered(&mut quota);
+        assert_eq!((quota.failures, second(&quota)), (0, None));
+        failed(&mut quota, NOON, "busy", Some(Duration::from_secs(7)), 0.0);
+        assert_eq!((quota.failures, second(&quota)), (1, Some(7)));
+    }
+
+    #[test]
+    fn the_backoff_grows_to_a_limit_and_is_never_nothing() {
+        for (failures, roll, seconds) in
+            [(0, 1.0, 30), (1, 1.0, 60), (3, 0.5, 120), (40, 1.0, 3_600), (3, 0.0, 1)]
+        {
+            assert_eq!(backoff(failures, roll).as_secs(), seconds, "{failures} {roll}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! How anything over HTTP is asked, judged and read.
+
+use super::*;
+use crate::sources::testing::{collect, config};
+
+const SOURCE: &str = r#"
+    name = "shop"
+    kind = "http"
+    event = "listing"
+    listing = "{id}"
+    title = "{title}"
+    price = "{price}"
+    currency = "EUR"
+    address = "https://u.example/items?q={search}"
+"#;
+
+fn upstream_of(more: &str) -> Result<Box<dyn Upstream>, String> {
+    upstream(&config(&format!("{SOURCE}{more}")))
+}
+
+fn judge(upstream: &dyn Upstream, call: &Call, body: &str) -> Verdict {
+    let content_type = "application/json";
+    let answer = Answer { status: 200, content_type, retry_after: None, body: body.as_bytes() };
+    upstream.judge(call, &answer)
+}
+
+#[test]
+fn a_search_stands_in_the_address() {
+    let asked = upstream_of("").unwrap();
+    let call = asked.first("lego 75192 & ü").unwrap();
+    assert_eq!(call.url, "https://u.example/items?q=lego%2075192%20%26%20%C3%BC");
+    assert!(asked.first("").is_err());
+    for (from, to, wanted) in [
+        ("https://", "ftp://", "must begin with http"),
+        ("{search}", "{sarch}", "may have {search}"),
+        ("address", "auth = \"head x\"\naddress", "`auth` is \"head x\""),
+        ("address", "next = \"n\"\npage = \"p\"\naddress", "leave out one"),
+        ("address", "next = \"n\"\nformat = \"csv\"\naddress", "places in JSON"),
+    ] {
+        let error = upstream(&config(&SOURCE.replace(from, to))).err().unwrap_or_default();
+        assert!(error.contains(wanted), "{to}: {error}");
+    }
+}
+
+#[test]
+fn credentials_go_where_the_configuration_says() {
+    for (more, wanted) in [
+        ("", Auth::None),
+        ("token = \"x\"", Auth::Bearer),
+        ("auth = \"query key\"", Auth::Query("key")),
+        ("auth = \"header X-Key\"", Auth::Header("X-Key")),
+        ("auth = \"basic\"", Auth::Basic),
+    ] {
+        assert_eq!(upstream_of(more).unwrap().first("x").unwrap().auth, wanted, "{more}");
+    }
+}
+
+#[test]
+fn pages_are_turned_by_address_or_by_number() {
+    let url = |verdict: Verdict| match verdict {
+        Verdict::Read { next } => next.map(|call| call.url),
+        other => panic!("{other:?}"),
+    };
+    let by_address = upstream_of("next = \"paging.next\"").unwrap();
+    let call = by_address.first("x").unwrap();
+    for (body, wanted) in [
+        ("{\"paging\":{\"next\":\"/items?q=x&at=2\"}}", Some("https://u.example/items?q=x&at=2")),
+        ("{\"paging\":{\"next\":null}}", None),
+        ("{}", None),
+    ] {
+        assert_eq!(url(judge(&*by_address, &call, body)).as_deref(), wanted, "{body}");
+    }
+    let with_token = upstream_of("next = \"n\"\ntoken = \"t\"").unwrap();
+    let away = judge(&*with_token, &call, "{\"n\":\"https://evil.example/\"}");
+    assert_eq!(url(away), None, "credentials go to no other host");
+
+    let by_number = upstream_of("page = \"p\"").unwrap();
+    let call = by_number.first("x").unwrap();
+    assert_eq!(call.url, "https://u.example/items?q=x&p=1");
+    let next = url(judge(&*by_number, &call, "{\"items\":[1]}"));
+    assert_eq!(next.as_deref(), Some("https://u.example/items?q=x&p=2"));
+    for last in ["{\"items\":[]}", "[]", "{}"] {
+        assert_eq!(url(judge(&*by_number, &call, last)), None, "{last}");
+    }
+}
+
+#[test]
+fn errors_within_good_answers_and_pages_for_people_are_known() {
+    let upstream = upstream_of("error = \"error\"").unwrap();
+    let call = upstream.first("x").unwrap();
+    let shown = |body| format!("{:?}", judge(&*upstream, &call, body));
+    for (body, wanted) in [
+        ("{\"error\":\"over quota\"}", "Later { after: None, reason: \"it says: \\\"over quota"),
+        ("{\"error\":\"\"}", "Read"),
+        ("{\"error\":null}", "Read"),
+        ("{", "Broken(\"the answer is not JSON"),
+        (" <!DOCTYPE html><html>", "Broken(\"a page for people"),
+    ] {
+        assert!(shown(body).starts_with(wanted), "{body}: {}", shown(body));
+    }
+}
+
+const RSS: &str = r#"<?xml version="1.0"?><rss version="2.0" xmlns:g="urn:g"><channel>
+    <title>Shop</title><link>https://u.example/</link>
+    <item><guid>7</guid><title>A &amp; B &#x263A;</title><g:price>1.50</g:price></item>
+    <item><guid>8</guid><title><![CDATA[<b>C</b>]]></title><g:price>x</g:price></item>
+</channel></rss>"#;
+
+const ATOM: &str = r#"<feed xmlns="http://www.w3.org/2005/Atom"><title>F</title><entry><id>9</id>
+    <link href="https://u.example/9"/><author><name>N</name></author><price>2</price></entry></feed>"#;
+
+#[test]
+fn feeds_are_read_as_rows() {
+    let feed = SOURCE.replace("{id}", "{guid}") + "format = \"rss\"";
+    let found = collect(&feed, "f", RSS.as_bytes()).unwrap();
+    assert!(found[0].starts_with("listing default/7 1.5 EUR"), "{found:?}");
+    assert!(found[1].starts_with("dead value f#2 price \"x\""), "{found:?}");
+    let entries = feed::entries(ATOM.as_bytes()).unwrap();
+    assert_eq!(entries[0]["link"], "https://u.example/9");
+    assert_eq!((&entries[0]["id"], &entries[0]["price"]), (&"9".into(), &"2".into()));
+    assert_eq!(feed::entries(RSS.as_bytes()).unwrap()[0]["title"], "A & B ☺");
+}
+
+#[test]
+fn what_is_no_feed_is_refused() {
+    let deep = format!("<rss>{}", "<a>".repeat(100));
+    for (text, wanted) in [
+        ("", "no RSS and no Atom"),
+        ("<html></html>", "no RSS and no Atom"),
+        ("<rss><item>", "breaks off"),
+        ("<rss></rsx>", "is not XML"),
+        ("<rss>&boom;</rss>", "entity &boom;"),
+        (deep.as_str(), "nested more than 64"),
+    ] {
+        let error = feed::entries(text.as_bytes()).unwrap_err();
+        assert!(error.contains(wanted), "{text}: {error}");
+    }
+}
