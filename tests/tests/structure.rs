@@ -14,6 +14,7 @@ use tocsin_stream::Topology;
 const MAY_LIST: &[(&str, &[&str], Tests)] = &[
     ("rdkafka", &["crates/stream"], Tests::No),
     ("lettre", &["services/notify"], Tests::No),
+    ("reqwest", &["services/ingest"], Tests::No),
     ("scylla", &["crates/store"], Tests::No),
     ("openssl", &["crates/store"], Tests::Yes),
     ("rusqlite", &["crates/stream", "crates/store"], Tests::Yes),

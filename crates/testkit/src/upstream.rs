@@ -4,7 +4,7 @@
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -319,6 +319,7 @@ fn write_reply(mut out: &TcpStream, reply: &Reply) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
     use super::*;
+    use std::io::Read;
 
     fn ask(server: &UpstreamServer, target: &str, more: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).unwrap();

@@ -1,5 +1,6 @@
 //! What the interface is given: the log, the store, and how a mail looks.
 
+use crate::upstreams::Upstreams;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tocsin_domain::delivery::Delivery;
@@ -45,6 +46,8 @@ pub struct App {
     pub demo: bool,
     /// Tells this process from others that publish watches.
     pub slot: u32,
+    /// How the sources stand that are asked, as far as it was read.
+    pub(crate) upstreams: Mutex<Upstreams>,
     /// Publishes watches; made at the first use.
     pub(crate) worker: Mutex<Option<Box<dyn Worker>>>,
 }
@@ -69,6 +72,7 @@ impl App {
             clock: Arc::new(move || Micros(0).plus(now())),
             demo: false,
             slot: 0,
+            upstreams: Mutex::default(),
             worker: Mutex::default(),
         }
     }

@@ -4,6 +4,7 @@ use crate::answer::{Fault, json as send};
 use crate::app::App;
 use crate::ask::{Ask, cursor};
 use crate::read::{self, DAY};
+use crate::upstreams;
 use crate::why::explain;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -171,6 +172,14 @@ pub(crate) fn dead_letters(app: &App, ask: &Ask) -> Answer {
     ask.check(&["day", "limit", "after"])?;
     let day = ask.day("day")?.unwrap_or_else(|| (app.clock)().date());
     list(app, ask, &DEAD_LETTERS_BY_DAY, &[day.into()])
+}
+
+/// The sources that are asked: what was spent, and how each search stands.
+pub(crate) fn sources(app: &App, ask: &Ask) -> Answer {
+    ask.check(&[])?;
+    let (all, now) = (upstreams::all(app)?, (app.clock)());
+    let items: Vec<Json> = all.iter().map(|(name, standing)| standing.json(name, now)).collect();
+    send(&json!({ "items": items }))
 }
 
 /// The chain from a mail down to the raw events.

@@ -14,6 +14,7 @@ mod pages;
 mod read;
 mod records;
 mod router;
+mod upstreams;
 
 pub use app::{App, Rendered};
 pub use router::router;

@@ -5,12 +5,14 @@ mod alerts;
 mod chart;
 mod format;
 mod mails;
+mod sources;
 mod subjects;
 mod unsubscribe;
 mod why;
 
 pub(crate) use alerts::{alert, alerts};
 pub(crate) use mails::{inbox, mail, mail_html};
+pub(crate) use sources::sources;
 pub(crate) use subjects::{subject, subjects};
 pub(crate) use unsubscribe::{unsubscribe, unsubscribe_now};
 pub(crate) use why::why;

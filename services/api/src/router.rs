@@ -15,7 +15,7 @@ use std::time::Instant;
 /// What answers a route.
 type Handler = fn(&App, &Ask) -> Result<Response, Fault>;
 
-const READS: [(&str, Handler); 24] = [
+const READS: [(&str, Handler); 26] = [
     ("/", pages::home),
     ("/style.css", pages::style),
     ("/inbox", pages::inbox),
@@ -26,6 +26,7 @@ const READS: [(&str, Handler); 24] = [
     ("/alerts/{id}", pages::alert),
     ("/subjects", pages::subjects),
     ("/subjects/{*subject}", pages::subject),
+    ("/sources", pages::sources),
     ("/unsubscribe/{watch}", pages::unsubscribe),
     ("/healthz", json::healthz),
     ("/readyz", json::readyz),
@@ -39,6 +40,7 @@ const READS: [(&str, Handler); 24] = [
     ("/api/v1/deliveries", json::deliveries),
     ("/api/v1/deliveries/{message_id}", json::delivery),
     ("/api/v1/dead-letters", json::dead_letters),
+    ("/api/v1/sources", json::sources),
     ("/api/v1/why/{message_id}", json::why),
 ];
 

@@ -93,7 +93,9 @@ impl Folders {
         let mut looked: Option<Instant> = None;
         while go_on() {
             self.follow(PAUSE)?;
-            if self.ours.load(Ordering::Relaxed) && looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            if self.ours.load(Ordering::Relaxed)
+                && looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
+            {
                 self.look(go_on, observe)?;
                 looked = Some(Instant::now());
             }

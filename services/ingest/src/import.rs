@@ -92,10 +92,11 @@ impl Import {
         config: &SourceConfig,
         now: Arc<dyn Fn() -> Micros + Send + Sync>,
     ) -> Result<Import, String> {
+        let config = sources::complete(config)?;
         Ok(Import {
             log,
-            source: sources::open(config)?,
-            config: config.clone(),
+            source: sources::open(&config)?,
+            config,
             now,
             again: false,
             rows_at_once: BATCH_ROWS,
@@ -182,7 +183,7 @@ impl Import {
         let from = cursor.mark;
         let mut progress =
             |tally| watch(Progress { tally, read: read.load(Ordering::Relaxed), size });
-        let topic = self.config.event.topic();
+        let topic = self.config.topic();
         let mut batch = Batch::open(&*self.log, worker, topic, cursor, key)?;
         batch.now = (self.now)();
         batch.rows_at_once = self.rows_at_once;

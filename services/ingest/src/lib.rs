@@ -9,9 +9,12 @@ pub mod source;
 pub mod sources;
 pub mod upstream;
 
+mod calls;
+
 pub mod settings;
 
 pub mod fields;
+pub mod jq;
 pub mod mapping;
 pub mod moment;
 pub mod number;

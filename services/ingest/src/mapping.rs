@@ -4,12 +4,15 @@
 mod check;
 mod events;
 mod filter;
+mod names;
+
+pub(crate) use check::unread;
 
 use crate::IngestError;
 use crate::moment::Moments;
 use crate::number::Numbers;
 use crate::settings::{DecimalMark, EventKind, OneOrMany, SourceConfig};
-use crate::source::{Item, Sink, Skipped};
+use crate::source::{Item, Sink};
 use crate::template::{Row, Slots, Template};
 use events::Values;
 pub(crate) use events::key_part;
@@ -105,14 +108,17 @@ impl Mapping {
     /// # Errors
     /// What is wrong with it.
     pub fn compile(config: &SourceConfig) -> Result<Mapping, String> {
-        check::keys(config)?;
+        let event = config.event.ok_or(
+            "`event` is missing; it is one of `reading`, `listing`, `order-row`, `dataset-row`",
+        )?;
+        check::keys(event, config)?;
         let mut slots = Slots::default();
         let mut text = |key: &str, value: &Option<String>| {
             Template::compile(value.as_deref().unwrap_or_default(), &mut slots)
                 .map_err(|e| format!("`{key}`: {e}"))
         };
         // A listing is its own subject; a data set is called as its source if nothing is said.
-        let subject = match config.event {
+        let subject = match event {
             EventKind::Listing => text("listing", &config.listing)?,
             EventKind::DatasetRow if config.subject.is_none() => {
                 Template::Constant(config.name.clone())
@@ -134,11 +140,11 @@ impl Mapping {
         let zone = config.time_zone.as_deref().unwrap_or("UTC");
         let only = config.only.iter().map(|only| Filter::compile(only, &mut slots));
         let only = only.collect::<Result<_, String>>()?;
-        let values = Values::compile(config, &mut slots)?;
+        let values = Values::compile(event, config, &mut slots)?;
         Ok(Mapping {
             tenant: config.tenant().to_owned(),
             source: config.name.clone(),
-            event: config.event,
+            event,
             only,
             id,
             subject,
@@ -173,8 +179,8 @@ impl Mapping {
         sink: &mut Sink<'_>,
     ) -> Result<(), RowError> {
         for filter in &self.only {
-            if !filter.admits(row, &self.numbers)? {
-                return Ok(sink(Item::Skipped(Skipped::Filtered))?);
+            if let Some(why) = filter.refuses(row, &self.numbers)? {
+                return Ok(sink(Item::Skipped(why))?);
             }
         }
         match self.event {

@@ -37,7 +37,7 @@ use tocsin_service::Metrics;
 use tocsin_stream::Log;
 
 /// How long a poller sleeps at most before it looks whether to go on.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(250);
 /// How long it waits after the log has let it down.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -75,10 +75,12 @@ impl Poller {
     /// # Errors
     /// What is wrong with its configuration.
     pub fn new(config: &SourceConfig, office: Office) -> Result<Option<Poller>, String> {
+        let config = &sources::complete(config)?;
         let Some(polling) = config.polling()? else { return Ok(None) };
         let kind = sources::KINDS.iter().find(|kind| kind.name == config.kind);
         let Some(open) = kind.and_then(|kind| kind.upstream) else { return Ok(None) };
-        let seed = config.name.bytes().fold(office.seed, |all, byte| all.rotate_left(8) ^ u64::from(byte));
+        let seed =
+            config.name.bytes().fold(office.seed, |all, byte| all.rotate_left(8) ^ u64::from(byte));
         Ok(Some(Poller {
             client: Client::new(&polling.contact, polling.timeout)?,
             upstream: Arc::from(open(config)?),
@@ -113,7 +115,11 @@ impl Poller {
             match done {
                 Ok(wait) => std::thread::sleep(wait.min(PAUSE)),
                 Err(Lost(reason)) => {
-                    tracing::warn!(source = self.config.name, reason, "asking again from what is committed");
+                    tracing::warn!(
+                        source = self.config.name,
+                        reason,
+                        "asking again from what is committed"
+                    );
                     desk = None;
                     self.sleep(AGAIN, go_on);
                 }

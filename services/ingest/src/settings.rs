@@ -1,8 +1,11 @@
 //! `[[sources]]` in `tocsin.toml`: how rows are read and what in them stands for what.
 
+mod preset;
+
 use crate::poll::settings::{Length, Search};
 use crate::sources;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tocsin_domain::{DEFAULT_TENANT, topics};
 use tocsin_service::config::{ConfigError, Document, Secret};
@@ -15,8 +18,8 @@ pub struct SourceConfig {
     pub name: String,
     /// One of [`sources::KINDS`].
     pub kind: String,
-    /// What its rows become.
-    pub event: EventKind,
+    /// What its rows become; kinds that know their upstream have a default.
+    pub event: Option<EventKind>,
     /// The namespace; the document's `tenant` if none is given.
     pub tenant: Option<String>,
     /// Names of the files that it reads, with `*` for any characters; for commands that are given
@@ -39,6 +42,8 @@ pub struct SourceConfig {
     pub skip_lines: Option<u32>,
     /// Rows that begin with it are not looked at.
     pub comment: Option<char>,
+    /// The first column's name: lines before the one that begins with it are not looked at.
+    pub header_begins: Option<String>,
 
     // Of kind json-lines.
     /// Where in one JSON object the array of rows is.
@@ -46,8 +51,17 @@ pub struct SourceConfig {
     /// The type of the CloudEvents that it maps when they are pushed.
     #[serde(rename = "type")]
     pub event_type: Option<String>,
+    /// A jq filter that makes rows of a document.
+    pub rows: Option<String>,
+    /// Whether each line is a document for `rows`; the file is one if nothing is said.
+    pub lines: Option<bool>,
 
     // Of kinds that ask an upstream.
+    /// Which of its markets, in its own words: `EBAY_GB`, `MLA`, `vlc1`.
+    pub marketplace: Option<String>,
+    /// What else is said in the query of every call; it replaces what the kind says there.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
     /// Where its interface begins, without the path of a call; of kind http, the whole address.
     pub address: Option<String>,
     /// How many pages of an answer are asked for.
@@ -118,6 +132,9 @@ pub struct SourceConfig {
     /// Several measures of one row, instead of `measure` and `value`.
     #[serde(default)]
     pub values: Vec<ValueConfig>,
+    /// What the upstream's words are called here.
+    #[serde(default)]
+    pub names: Names,
     /// The upstream's id of a listing.
     pub listing: Option<String>,
     /// What is sold.
@@ -248,8 +265,20 @@ pub struct ValueConfig {
     pub averaging: Option<String>,
 }
 
+/// What the upstream's words are called here; `*` is every word that is not named.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Names {
+    /// Of `measure`.
+    pub measure: BTreeMap<String, String>,
+    /// Of `unit`.
+    pub unit: BTreeMap<String, String>,
+    /// Of `averaging`.
+    pub averaging: BTreeMap<String, String>,
+}
+
 /// A condition that a row must meet to count. Limits are exact decimals, as text.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Only {
     /// What is looked at, for example `{Quantity}`.
@@ -262,6 +291,9 @@ pub struct Only {
     pub equals: Option<String>,
     /// It must not be this.
     pub not_equals: Option<String>,
+    /// It must have a value; a row where it has none counts as one without a value.
+    #[serde(default)]
+    pub given: bool,
 }
 
 impl SourceConfig {
@@ -269,6 +301,11 @@ impl SourceConfig {
     pub fn takes(&self, path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.files.iter().any(|pattern| fits(pattern, &name))
+    }
+
+    /// The topic of its events; that of readings if nothing is said.
+    pub fn topic(&self) -> &'static str {
+        self.event.unwrap_or_default().topic()
     }
 
     /// The namespace of its events.
@@ -285,9 +322,14 @@ impl SourceConfig {
             "encoding" => self.encoding.is_some(),
             "skip_lines" => self.skip_lines.is_some(),
             "comment" => self.comment.is_some(),
+            "header_begins" => self.header_begins.is_some(),
             "items" => self.items.is_some(),
+            "rows" => self.rows.is_some(),
+            "lines" => self.lines.is_some(),
             "address" => self.address.is_some(),
+            "marketplace" => self.marketplace.is_some(),
             "pages" => self.pages.is_some(),
+            "parameters" => !self.parameters.is_empty(),
             "format" => self.format.is_some(),
             "auth" => self.auth.is_some(),
             "next" => self.next.is_some(),
@@ -323,10 +365,11 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
             false if source.name.is_empty() || source.name.contains(['/', '\n']) => {
                 Err("its name must not be empty and has no slash".to_owned())
             }
-            false => {
-                let opened = secrets.and_then(|()| sources::open(source).map(drop));
-                opened.and_then(|()| source.polling().map(drop))
-            }
+            false => secrets.and_then(|()| {
+                *source = sources::complete(source)?;
+                sources::open(source).map(drop)?;
+                source.polling().map(drop)
+            }),
         };
         if let Err(message) = fault {
             let message = format!("in sources.{}: {message}", source.name);

@@ -1,8 +1,17 @@
 //! The sources that there are. To add one: a new file, its `mod` and its line in [`KINDS`].
 
+mod airnow;
+mod aqicn;
 mod csv;
+mod ebay;
+mod ebay_finding;
+mod geonames;
 mod http;
 pub(crate) mod json_lines;
+mod mercadolibre;
+mod mercadona;
+mod openaq;
+mod waqi;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,6 +29,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Keys of `[[sources]]` that only this kind understands.
     pub keys: &'static [&'static str],
+    /// What it knows of its upstream, as the TOML of a source; empty if it knows of none.
+    pub preset: &'static str,
     /// Makes one; says what is wrong with its configuration if it cannot.
     pub open: fn(&SourceConfig) -> Result<Box<dyn Source>, String>,
     /// Makes what is asked for its files, where somebody can be asked.
@@ -27,26 +38,63 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const KINDS: &[Kind] = &[csv::KIND, http::KIND, json_lines::KIND];
+pub const KINDS: &[Kind] = &[
+    airnow::KIND,
+    aqicn::KIND,
+    csv::KIND,
+    ebay::KIND,
+    ebay_finding::KIND,
+    geonames::KIND,
+    http::KIND,
+    json_lines::KIND,
+    mercadolibre::KIND,
+    mercadona::KIND,
+    openaq::KIND,
+    waqi::KIND,
+];
 
 /// The source that `config` describes.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
-    let names = || KINDS.iter().map(|kind| kind.name);
-    let kind = KINDS.iter().find(|kind| kind.name == config.kind).ok_or_else(|| {
-        let allowed = names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        format!("kind `{}` is not known; allowed: {allowed}", config.kind)
-    })?;
+    let kind = kind_of(config)?;
+    (kind.open)(&complete(config)?)
+}
+
+/// What is asked for the files of the source that `config` describes; `None` if its kind asks
+/// nobody.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn upstream(config: &SourceConfig) -> Result<Option<Box<dyn Upstream>>, String> {
+    let kind = kind_of(config)?;
+    let complete = complete(config)?;
+    kind.upstream.map(|upstream| upstream(&complete)).transpose()
+}
+
+/// `config` with all that its kind knows.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn complete(config: &SourceConfig) -> Result<SourceConfig, String> {
+    let kind = kind_of(config)?;
     let foreign = KINDS
         .iter()
         .flat_map(|other| other.keys)
         .find(|key| config.given(key) && !kind.keys.contains(key));
     match foreign {
         Some(key) => Err(format!("`{key}` is not a key of a source of kind `{}`", kind.name)),
-        None => (kind.open)(config),
+        None if kind.preset.is_empty() => Ok(config.clone()),
+        None => config.over(kind.preset),
     }
+}
+
+fn kind_of(config: &SourceConfig) -> Result<&'static Kind, String> {
+    KINDS.iter().find(|kind| kind.name == config.kind).ok_or_else(|| {
+        let allowed = KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect::<Vec<_>>();
+        format!("kind `{}` is not known; allowed: {}", config.kind, allowed.join(", "))
+    })
 }
 
 #[cfg(test)]

@@ -20,8 +20,20 @@ fn keys_of(event: EventKind) -> (&'static [&'static str], &'static [&'static str
     }
 }
 
+/// Keys of other events, which mean nothing for this one.
+pub(crate) fn unread(event: EventKind) -> Vec<&'static str> {
+    let others =
+        [EventKind::Reading, EventKind::Listing, EventKind::OrderRow, EventKind::DatasetRow];
+    let both = |event| -> Vec<&'static str> {
+        let (needed, allowed) = keys_of(event);
+        [needed, allowed].concat()
+    };
+    let read = both(event);
+    others.into_iter().flat_map(both).filter(|key| !read.contains(key)).collect()
+}
+
 /// Refuses a mapping that lacks a key or has one too many.
-pub(super) fn keys(config: &SourceConfig) -> Result<(), String> {
+pub(super) fn keys(event: EventKind, config: &SourceConfig) -> Result<(), String> {
     let given: [(&str, bool); 20] = [
         ("subject", config.subject.is_some()),
         ("place", config.place.is_some()),
@@ -44,7 +56,7 @@ pub(super) fn keys(config: &SourceConfig) -> Result<(), String> {
         ("time", config.time.is_some()),
         ("id", config.id.is_some()),
     ];
-    let (needed, allowed) = keys_of(config.event);
+    let (needed, allowed) = keys_of(event);
     let list = |keys: &[&str]| keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
     for key in needed {
         if !given.contains(&(key, true)) {
@@ -59,7 +71,7 @@ pub(super) fn keys(config: &SourceConfig) -> Result<(), String> {
     }
     let single = config.measure.is_some() && config.value.is_some();
     let half = config.measure.is_some() != config.value.is_some();
-    if config.event == EventKind::Reading && (half || single != config.values.is_empty()) {
+    if event == EventKind::Reading && (half || single != config.values.is_empty()) {
         return Err("give either `measure` and `value`, or `[[sources.values]]`, not both".into());
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! One function for each event: fields in, the fact out.
 
+use super::names::Words;
 use super::{Fault, Mapping, Origin, RowError};
 use crate::number::Numbers;
 use crate::settings::{EventKind, SourceConfig};
@@ -15,7 +16,7 @@ const SUBJECT_CAP: usize = 200;
 /// What is measured or sold.
 pub(super) enum Values {
     /// Of readings.
-    Measures(Vec<Measure>),
+    Measures(Vec<Measure>, Box<Words>),
     /// Of listings and order rows: price and currency, then up to two counts.
     Goods(Box<Goods>),
     /// Of data set rows.
@@ -38,13 +39,17 @@ pub(super) struct Goods {
 }
 
 impl Values {
-    pub(super) fn compile(config: &SourceConfig, slots: &mut Slots) -> Result<Values, String> {
+    pub(super) fn compile(
+        event: EventKind,
+        config: &SourceConfig,
+        slots: &mut Slots,
+    ) -> Result<Values, String> {
         let mut some = |key: &str, text: Option<&String>| {
             text.map(|text| Template::compile(text, slots).map_err(|e| format!("`{key}`: {e}")))
                 .transpose()
         };
         let empty = || Template::Constant(String::new());
-        match config.event {
+        match event {
             EventKind::DatasetRow => Ok(Values::Nothing),
             EventKind::Reading => {
                 let one = config.measure.as_ref().zip(config.value.as_ref());
@@ -63,7 +68,10 @@ impl Values {
                             averaging: some("averaging", averaging)?.unwrap_or_else(empty),
                         })
                     });
-                compiled.collect::<Result<_, String>>().map(Values::Measures)
+                let words = Box::new(Words::new(&config.names));
+                compiled
+                    .collect::<Result<_, String>>()
+                    .map(|measures| Values::Measures(measures, words))
             }
             EventKind::Listing | EventKind::OrderRow => Ok(Values::Goods(Box::new(Goods {
                 price: some("price", config.price.as_ref())?.unwrap_or_else(empty),
@@ -137,7 +145,7 @@ impl Mapping {
         let event_time = event_time(&self.time, &mut self.moments, row, at)?;
         let place = self.texts.place.render(row);
         let own = self.id.as_ref().map(|id| id.render(row));
-        let Values::Measures(measures) = &self.values else { return Ok(()) };
+        let Values::Measures(measures, words) = &self.values else { return Ok(()) };
         let mut first_fault = Ok(());
         for wanted in measures {
             let value = wanted.value.render(row);
@@ -145,7 +153,7 @@ impl Mapping {
                 sink(Item::Skipped(Skipped::NoValue))?;
                 continue;
             }
-            let measure = match key_part("measure", wanted.measure.render(row)) {
+            let measure = match key_part("measure", words.measure.of(wanted.measure.render(row))) {
                 Ok(measure) => measure,
                 Err(fault) => {
                     first_fault = first_fault.and(Err(fault));
@@ -171,8 +179,8 @@ impl Mapping {
                 subject: &subject,
                 measure: &measure,
                 value,
-                unit: &wanted.unit.render(row),
-                averaging: &wanted.averaging.render(row),
+                unit: &words.unit.of(wanted.unit.render(row)),
+                averaging: &words.averaging.of(wanted.averaging.render(row)),
                 place: &place,
                 event_time,
                 arrival_time: at.now,

@@ -3,6 +3,7 @@
 use super::Fault;
 use crate::number::Numbers;
 use crate::settings::Only;
+use crate::source::Skipped;
 use crate::template::{Row, Slots, Template};
 use rust_decimal::Decimal;
 
@@ -13,6 +14,7 @@ pub(super) struct Filter {
     below: Option<Decimal>,
     equals: Option<String>,
     not_equals: Option<String>,
+    given: bool,
 }
 
 impl Filter {
@@ -25,8 +27,9 @@ impl Filter {
             text.as_ref().map(read).transpose()
         };
         let given = [&only.above, &only.below, &only.equals, &only.not_equals];
-        if given.iter().all(|test| test.is_none()) {
-            return Err("`only` needs one of `above`, `below`, `equals`, `not_equals`".into());
+        if given.iter().all(|test| test.is_none()) && !only.given {
+            let tests = "`above`, `below`, `equals`, `not_equals`, `given`";
+            return Err(format!("`only` needs one of {tests}"));
         }
         Ok(Filter {
             field: Template::compile(&only.field, slots)
@@ -35,25 +38,38 @@ impl Filter {
             below: limit("below", &only.below)?,
             equals: only.equals.clone(),
             not_equals: only.not_equals.clone(),
+            given: only.given,
         })
     }
 
-    /// Whether the row counts. Where there is no value, no limit is met.
-    pub(super) fn admits(&self, row: &Row<'_>, numbers: &Numbers) -> Result<bool, Fault> {
+    /// Why the row does not count, if it does not.
+    pub(super) fn refuses(
+        &self,
+        row: &Row<'_>,
+        numbers: &Numbers,
+    ) -> Result<Option<Skipped>, Fault> {
         let text = self.field.render(row);
+        if self.given && numbers.is_missing(&text) {
+            return Ok(Some(Skipped::NoValue));
+        }
+        Ok((!self.admits(&text, numbers)?).then_some(Skipped::Filtered))
+    }
+
+    /// Where there is no value, no limit is met.
+    fn admits(&self, text: &str, numbers: &Numbers) -> Result<bool, Fault> {
         if self.above.is_some() || self.below.is_some() {
-            if numbers.is_missing(&text) {
+            if numbers.is_missing(text) {
                 return Ok(false);
             }
-            let value = numbers.decimal(&text).map_err(|e| Fault::new("value", e))?;
+            let value = numbers.decimal(text).map_err(|e| Fault::new("value", e))?;
             let outside = self.above.is_some_and(|limit| value <= limit)
                 || self.below.is_some_and(|limit| value >= limit);
             if outside {
                 return Ok(false);
             }
         }
-        Ok(self.equals.as_ref().is_none_or(|wanted| same(wanted, &text, numbers))
-            && !self.not_equals.as_ref().is_some_and(|other| same(other, &text, numbers)))
+        Ok(self.equals.as_ref().is_none_or(|wanted| same(wanted, text, numbers))
+            && !self.not_equals.as_ref().is_some_and(|other| same(other, text, numbers)))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::upstream::{Answer, Call};
 use flate2::read::MultiGzDecoder;
 use reqwest::{Response, header};
 use std::io::Read;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tocsin_domain::Micros;
 use tocsin_service::config::Secret;
@@ -156,8 +157,13 @@ impl Client {
     }
 }
 
-/// Whom this machine trusts. Where there is nobody, only what has no TLS can be asked.
+/// Whom this machine trusts, read once. Where there is nobody, only what has no TLS can be asked.
 fn trust() -> Result<rustls::ClientConfig, String> {
+    static TRUST: OnceLock<Result<rustls::ClientConfig, String>> = OnceLock::new();
+    TRUST.get_or_init(read_trust).clone()
+}
+
+fn read_trust() -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -196,8 +202,7 @@ async fn receive(mut response: Response, now: Micros) -> Result<Reply, Failure> 
 fn unpack(mut reply: Reply) -> Result<Reply, Failure> {
     let mut plain = Vec::new();
     let packed = std::mem::take(&mut reply.body);
-    let read =
-        MultiGzDecoder::new(&*packed).take(ANSWER_CAP as u64 + 1).read_to_end(&mut plain);
+    let read = MultiGzDecoder::new(&*packed).take(ANSWER_CAP as u64 + 1).read_to_end(&mut plain);
     match read {
         Ok(read) if read > ANSWER_CAP => Err(too_long(packed)),
         Ok(_) => Ok(Reply { body: plain, ..reply }),

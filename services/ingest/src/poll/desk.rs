@@ -7,7 +7,7 @@ use super::settings::{self, Polling};
 use super::{Lost, Office};
 use crate::cursor;
 use crate::settings::SourceConfig;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use tocsin_domain::topics::DEAD_LETTERS;
 use tocsin_domain::upstream::{Asked, Quota};
@@ -62,7 +62,25 @@ impl Desk {
         for (search, every) in &polling.searches {
             desk.add(&mut known, search, *every);
         }
+        desk.forget(&known);
         Ok(desk)
+    }
+
+    /// What is asked no longer goes with the next commit.
+    fn forget(&mut self, known: &Known) {
+        let (tenant, source) = (&self.tenant, &self.quota.source);
+        let all = [Asked::key(tenant, source, ""), Seen::key(tenant, source, "")];
+        let ours = |search: &Asked| {
+            let search = &search.search;
+            [Asked::key(tenant, source, search), Seen::key(tenant, source, search)]
+        };
+        let kept: HashSet<String> = self.searches.iter().flat_map(ours).collect();
+        for key in known.0.keys() {
+            let text = String::from_utf8_lossy(key);
+            if all.iter().any(|one| text.starts_with(one)) && !kept.contains(&*text) {
+                self.transaction.to(self.cursors, key).push(key, None);
+            }
+        }
     }
 
     fn add(&mut self, known: &mut Known, search: &str, every: Duration) {

@@ -43,7 +43,7 @@ fn demand(searches: &[Asked]) -> f64 {
 mod tests {
     use super::*;
 
-    const NOON: Micros = Micros(1_700_006_400_000_000);
+    const NOON: Micros = Micros(1_700_049_600_000_000);
     const HOUR: Duration = Duration::from_hours(1);
 
     fn search(name: &str, every: u64, due: i64) -> Asked {
@@ -93,14 +93,14 @@ mod tests {
 
     #[test]
     fn a_budget_that_is_enough_gives_each_search_its_interval() {
-        let mut searches = [search("a", 600, -9), search("b", 3_600, -9)];
+        let mut searches = [search("a", 600, -50_000), search("b", 3_600, -50_000)];
         assert_eq!(day(1_000, &mut searches), [144, 24]);
     }
 
     #[test]
     fn a_budget_that_is_not_is_spread_over_the_day_and_nobody_starves() {
-        let mut searches: Vec<_> = (0..10).map(|_| search("x", 120, -9)).collect();
-        searches.push(search("slow", 7_200, -9));
+        let mut searches: Vec<_> = (0..10).map(|_| search("x", 120, -50_000)).collect();
+        searches.push(search("slow", 7_200, -50_000));
         let asked = day(1_000, &mut searches);
         assert!(asked.iter().sum::<usize>() <= 1_000, "{asked:?}");
         assert!(asked[..10].iter().all(|n| (95..=100).contains(n)), "{asked:?}");

@@ -27,7 +27,8 @@ pub(super) fn build(
     let plain = conditions.into_iter().chain(own).chain([("accept-encoding", "gzip")]);
     let mut headers = HeaderMap::new();
     for (name, value) in plain.filter(|(_, value)| !value.is_empty()) {
-        let (name, value) = header(name, value).ok_or_else(|| refused("a header cannot be sent"))?;
+        let (name, value) =
+            header(name, value).ok_or_else(|| refused("a header cannot be sent"))?;
         headers.insert(name, value);
     }
     if let Some((name, value)) = wanted {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::upstream::Asked;
 use tocsin_service::config::Secret;
+use tocsin_stream::crash;
 
 /// A token is got again so long before its end.
 const BEFORE_END: Duration = Duration::from_mins(1);
@@ -84,6 +85,7 @@ impl Poller {
         ledger::charge(&mut desk.quota, &self.polling.limits, now);
         // With it goes what was read of the page before.
         desk.commit_quota(now)?;
+        crash::point("after-charge");
         run.calls += 1;
         let known = match desk.searches.get(which) {
             Some(asked) if talk.pages == 0 && login.is_none() && asked.mapping == desk.mapping => {
@@ -93,6 +95,7 @@ impl Poller {
         };
         let call = login.as_ref().unwrap_or(&talk.call);
         let sent = self.client.send(call, &self.polling.credentials, known, now, go_on);
+        crash::point("after-call");
         let reply = match sent {
             Ok(reply) => reply,
             Err(failure) => return Ok(self.fail(run, call, failure)),
@@ -169,9 +172,8 @@ impl Poller {
             }
             Next::Read(more) => {
                 let asked = desk.searches.get(which);
-                let same = asked.is_some_and(|asked| {
-                    asked.sha256 == sha256 && asked.mapping == desk.mapping
-                });
+                let same = asked
+                    .is_some_and(|asked| asked.sha256 == sha256 && asked.mapping == desk.mapping);
                 if talk.pages == 1 {
                     (run.etag, run.last_modified) = (reply.etag, reply.last_modified);
                     run.sha256 = if more { String::new() } else { sha256 };
@@ -271,7 +273,7 @@ impl Poller {
 
     /// The topic that its answers are meant for.
     fn topic(&self) -> &'static str {
-        self.config.event.topic()
+        self.config.topic()
     }
 }
 

@@ -53,7 +53,8 @@ impl Seen {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        let mut all: Vec<(u64, Thing)> = self.things.iter().map(|(key, one)| (*key, *one)).collect();
+        let mut all: Vec<(u64, Thing)> =
+            self.things.iter().map(|(key, one)| (*key, *one)).collect();
         all.sort_unstable_by_key(|(_, one)| one.turn);
         for (key, _) in all.drain(..all.len().saturating_sub(SEEN_CAP)) {
             self.things.remove(&key);

@@ -2,7 +2,7 @@
 
 use super::client::Credentials;
 use super::ledger::Limits;
-use crate::settings::SourceConfig;
+use crate::settings::{EventKind, SourceConfig};
 use crate::sources;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -83,10 +83,14 @@ impl SourceConfig {
         self.check()?;
         let upstream = open(self)?;
         let every = self.every.map_or(EVERY, |every| every.0);
-        let mut searches: Vec<(String, Duration)> = self.searches.iter().map(|one| match one {
-            Search::Text(search) => (search.clone(), every),
-            Search::Table(one) => (one.search.clone(), one.every.map_or(every, |own| own.0)),
-        }).collect();
+        let mut searches: Vec<(String, Duration)> = self
+            .searches
+            .iter()
+            .map(|one| match one {
+                Search::Text(search) => (search.clone(), every),
+                Search::Table(one) => (one.search.clone(), one.every.map_or(every, |own| own.0)),
+            })
+            .collect();
         for (search, _) in &searches {
             upstream.first(search).map_err(|e| format!("`searches`: {search:?}: {e}"))?;
         }
@@ -135,6 +139,12 @@ impl SourceConfig {
     }
 
     fn check(&self) -> Result<(), String> {
+        let many = matches!(self.event, Some(EventKind::OrderRow | EventKind::DatasetRow));
+        if many && self.id.is_none() {
+            let text = "`id` is missing: the upstream's own id of a row, as the same answer comes \
+                again and again, and its rows move";
+            return Err(text.to_owned());
+        }
         let own = self.searches.iter().filter_map(|search| match search {
             Search::Table(SearchTable { every, .. }) => *every,
             Search::Text(_) => None,
@@ -161,7 +171,10 @@ impl SourceConfig {
     ///
     /// # Errors
     /// A file that cannot be read; a secret that is given twice.
-    pub(crate) fn read_secrets(&mut self, resolve: &dyn Fn(&Path) -> PathBuf) -> Result<(), String> {
+    pub(crate) fn read_secrets(
+        &mut self,
+        resolve: &dyn Fn(&Path) -> PathBuf,
+    ) -> Result<(), String> {
         let pairs = [
             ("token", &self.token_file, &mut self.token),
             ("secret", &self.secret_file, &mut self.secret),
@@ -192,4 +205,72 @@ pub(super) fn wanted(source: &str, search: &str, every: Duration, known: Option<
         asked.due_at = asked.asked_at.map(|at| at.plus(every));
     }
     asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::testing::config;
+
+    const SOURCE: &str = "name = \"s\"\nkind = \"http\"\nevent = \"listing\"\nlisting = \"{id}\"\n\
+        price = \"1\"\ncurrency = \"EUR\"\naddress = \"http://u/?q={search}\"\n";
+
+    fn polling(more: &str) -> Result<Option<Polling>, String> {
+        config(&format!("{SOURCE}{more}")).polling()
+    }
+
+    #[test]
+    fn searches_have_an_interval_of_their_own_or_that_of_the_source() {
+        assert!(polling("").unwrap().is_none(), "read from files only");
+        for (more, wanted) in [
+            ("searches = [\"a\"]", vec![("a", 600)]),
+            (
+                "every = \"2m\"\nsearches = [\"a\", { search = \"b\", every = \"1h\" }]",
+                vec![("a", 120), ("b", 3_600)],
+            ),
+            ("every = \"2m\"\n[[searches]]\nsearch = \"c\"", vec![("c", 120)]),
+            ("every = \"2m\"", vec![]),
+        ] {
+            let found = polling(more).unwrap().unwrap().searches;
+            let found: Vec<_> =
+                found.iter().map(|(s, every)| (s.as_str(), every.as_secs())).collect();
+            assert_eq!(found, wanted, "{more}");
+        }
+        let one = SOURCE.replace("?q={search}", "all");
+        let one = config(&format!("{one}every = \"1h\"")).polling().unwrap().unwrap();
+        assert_eq!(one.searches, [(String::new(), Duration::from_hours(1))]);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused_at_the_start() {
+        let csv = "name = \"s\"\nkind = \"csv\"\nevent = \"listing\"\nbudget = 5";
+        assert!(
+            config(csv).polling().unwrap_err().contains("`budget` is for sources that are asked")
+        );
+        for (more, wanted) in [
+            ("searches = [\"\"]", "nothing to search for"),
+            ("searches = [\"a\", \"a\"]", "has \"a\" twice"),
+            ("every = \"10ms\"", "a second or more"),
+            ("every = \"1m\"\nbudget = 0", "1 or more"),
+            ("every = \"1m\"\npages = 0", "1 or more"),
+        ] {
+            let error = polling(more).unwrap_err();
+            assert!(error.contains(wanted), "{more}: {error}");
+        }
+        let rows = SOURCE.replace("\"listing\"\nlisting", "\"order-row\"\nsubject");
+        let error = config(&format!("{rows}every = \"1m\"")).polling().unwrap_err();
+        assert!(error.contains("`id` is missing"), "{error}");
+    }
+
+    #[test]
+    fn secrets_come_from_files() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("key"), "s3cret\n").unwrap();
+        let mut source = config(&format!("{SOURCE}token_file = \"key\""));
+        source.read_secrets(&|path| directory.path().join(path)).unwrap();
+        assert_eq!(source.token.as_ref().map(Secret::expose), Some("s3cret"));
+        assert!(!format!("{source:?}").contains("s3cret"));
+        let twice = source.read_secrets(&|path| path.to_owned()).unwrap_err();
+        assert!(twice.contains("both set"), "{twice}");
+    }
 }

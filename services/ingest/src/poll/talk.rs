@@ -140,7 +140,9 @@ impl<'u> Talk<'u> {
         }
         let host = to.host_str().unwrap_or_default();
         let same = to.origin() == from_url.origin()
-            || (to.host() == from_url.host() && from_url.scheme() == "http" && to.scheme() == "https");
+            || (to.host() == from_url.host()
+                && from_url.scheme() == "http"
+                && to.scheme() == "https");
         if self.call.auth != Auth::None && !same {
             return Err(format!("{from} redirects to {host}, and credentials go to no other host"));
         }
@@ -151,6 +153,3 @@ impl<'u> Talk<'u> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,18 +1,18 @@
 //! Pollers against a real server on this machine that fails in every way: what was asked for
 //! arrives once, and the ledger is right.
 
+use super::seen::Seen;
 use super::*;
 use crate::cursor;
 use crate::sources::testing::config;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
 use std::time::Instant;
+use tocsin_domain::TopicPartition;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::Listing;
 use tocsin_domain::topics::{DEAD_LETTERS, MARKET_LISTINGS, Topics};
 use tocsin_domain::upstream::{Asked, Quota};
 use tocsin_domain::wire::{self, SchemaIds};
-use tocsin_domain::TopicPartition;
 use tocsin_stream::memory::{Fault, MemoryLog};
 use tocsin_testkit::upstream::{Reply, UpstreamServer};
 
@@ -30,6 +30,8 @@ const SOURCE: &str = r#"
     timeout = "1s"
 "#;
 
+const MORNING: Micros = Micros(1_700_006_400_000_000);
+
 /// A server, a log, a clock that is turned by hand, and a poller.
 struct World {
     server: UpstreamServer,
@@ -43,7 +45,7 @@ impl World {
         let log = MemoryLog::new();
         log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
         // A morning, so that no midnight comes by accident.
-        let clock = Arc::new(AtomicI64::new(1_700_006_400_000_000 / 86_400_000_000 * 86_400_000_000));
+        let clock = Arc::new(AtomicI64::new(MORNING.0));
         World { server: UpstreamServer::start().unwrap(), log, clock, more: more.to_owned() }
     }
 
@@ -60,6 +62,24 @@ impl World {
         let address = format!("address = \"{}/items?q={{search}}\"\n", self.server.url());
         let text = format!("{address}{}{}", self.more, SOURCE);
         Poller::new(&config(&text), office).unwrap().unwrap()
+    }
+
+    /// Lets a poller begin anew after whatever the log does not take, until it comes to rest.
+    fn settle_anyhow(&self) {
+        let mut poller = self.poller();
+        for _ in 0..20 {
+            let Ok(mut desk) = Desk::open(&poller.office, &poller.config, &poller.polling) else {
+                continue;
+            };
+            loop {
+                match poller.turn(&mut desk, &|| true) {
+                    Ok(wait) if wait > Duration::from_mins(1) => return,
+                    Ok(wait) => self.pass(wait),
+                    Err(_) => break,
+                }
+            }
+        }
+        panic!("it never comes to rest");
     }
 
     /// Lets a poller begin anew and turn until nothing is due for a minute.
@@ -103,12 +123,15 @@ impl World {
     fn listings(&self) -> Vec<String> {
         let ids = SchemaIds::default();
         let all = self.values(MARKET_LISTINGS);
-        let mut shown: Vec<String> = all.iter().map(|(_, value)| {
-            let event: Listing<'_> = wire::read(value, &ids).unwrap();
-            assert_eq!(event.searches, ["lego"]);
-            assert!(!event.origin.contains("secret"), "{}", event.origin);
-            format!("{}={}", event.listing, event.price.amount)
-        }).collect();
+        let mut shown: Vec<String> = all
+            .iter()
+            .map(|(_, value)| {
+                let event: Listing<'_> = wire::read(value, &ids).unwrap();
+                assert_eq!(event.searches, ["lego"]);
+                assert!(!event.origin.contains("secret"), "{}", event.origin);
+                format!("{} {}", event.listing, event.price)
+            })
+            .collect();
         shown.sort_unstable();
         shown
     }
@@ -148,17 +171,338 @@ fn what_is_asked_for_arrives_once_however_often_it_is_answered() {
     let replies = [Reply::json(ONE), Reply::json(ONE), Reply::json(ONE).packed()];
     world.server.script("/items", replies.into_iter().chain([Reply::json(changed)]));
     world.settle();
-    assert_eq!(world.listings(), ["a=1", "b=2"]);
+    assert_eq!(world.listings(), BOTH);
     for _ in 0..2 {
         world.pass(Duration::from_mins(10));
         world.settle();
-        assert_eq!(world.listings(), ["a=1", "b=2"], "the same answer adds nothing");
+        assert_eq!(world.listings(), BOTH, "the same answer adds nothing");
     }
     world.pass(Duration::from_mins(10));
     world.settle();
-    assert_eq!(world.listings(), ["a=1", "b=2", "b=3"], "only what has changed is written");
+    assert_eq!(
+        world.listings(),
+        ["a 1 EUR", "b 2 EUR", "b 3 EUR"],
+        "only what has changed is written"
+    );
     assert_eq!(world.server.asked().len(), 4);
     assert_eq!(world.server.asked()[0].query("q"), Some("lego"));
     assert!(world.server.asked()[0].header("user-agent").starts_with("tocsin/"));
     world.check_ledger();
+}
+
+const BOTH: [&str; 2] = ["a 1 EUR", "b 2 EUR"];
+
+/// What goes wrong, the key of the source that it needs, the calls until all is there, and the
+/// dead letters on the way.
+fn faults() -> Vec<(&'static str, &'static str, Vec<Reply>, usize, usize)> {
+    let down = || Reply::status(500, "down");
+    let page = |body: &str| Reply::ok("text/html", body);
+    let endless = || vec![Reply::to("/items?q=lego"); 6];
+    vec![
+        ("down", "", vec![down(), down()], 3, 0),
+        ("busy, for a while", "", vec![Reply::status(503, "").with("Retry-After", "40")], 2, 0),
+        ("quota, for a while", "", vec![Reply::status(429, "").with("Retry-After", "40")], 2, 0),
+        ("quota", "", vec![Reply::status(429, "slow down")], 2, 0),
+        ("not allowed", "", vec![Reply::status(403, "no")], 2, 0),
+        ("nobody logged in", "", vec![Reply::status(401, "who?")], 2, 0),
+        ("nothing there", "", vec![Reply::status(404, "what?")], 2, 0),
+        ("never an answer", "", vec![Reply::json(ONE).hang()], 2, 0),
+        ("half an answer", "", vec![Reply::json(ONE).cut_after(20)], 2, 0),
+        ("half a packed one", "", vec![Reply::json(ONE).packed().cut_after(20)], 2, 0),
+        ("nothing packed", "", vec![Reply::json(ONE).with("Content-Encoding", "gzip")], 2, 1),
+        ("a page", "", vec![page("<html>please pay</html>")], 2, 1),
+        ("half of JSON", "", vec![Reply::json("{\"items\":[{")], 2, 1),
+        ("other JSON", "", vec![Reply::json("{\"other\":[]}")], 2, 1),
+        ("a bad row", "", vec![Reply::json("{\"items\":[{\"id\":\"a\"}]}")], 2, 1),
+        ("a bomb", "", vec![Reply::bomb(65)], 2, 1),
+        (
+            "an error that is 200",
+            "error = \"error\"",
+            vec![Reply::json("{\"error\":\"quota\"}")],
+            2,
+            0,
+        ),
+        ("a way round", "", vec![Reply::to("?q=lego")], 2, 0),
+        ("no way", "", endless(), 7, 0),
+        (
+            "elsewhere with a token",
+            "token = \"secret\"",
+            vec![Reply::to("http://127.0.0.2/")],
+            2,
+            0,
+        ),
+    ]
+}
+
+#[test]
+fn whatever_goes_wrong_it_arrives_once_and_every_call_is_in_the_ledger() {
+    for (fault, more, replies, calls, letters) in faults() {
+        let world = World::new(&format!("{more}\n"));
+        world.server.script("/items", replies.into_iter().chain([Reply::json(ONE)]));
+        for _ in 0..7 {
+            world.settle();
+            world.check_ledger();
+            if !world.listings().is_empty() {
+                break;
+            }
+            assert!(!world.asked().error.is_empty() || letters > 0, "{fault}: it says nothing");
+            world.pass(Duration::from_mins(10));
+        }
+        assert_eq!(world.listings(), BOTH, "{fault}");
+        assert_eq!(world.server.asked().len(), calls, "{fault}");
+        assert_eq!(world.letters().len(), letters, "{fault}: {:?}", world.letters());
+        assert_eq!((world.quota().failures, world.asked().error.as_str()), (0, ""), "{fault}");
+    }
+}
+
+#[test]
+fn a_dead_letter_has_the_bytes_and_the_address_and_comes_once() {
+    let world = World::new("token = \"secret\"\nauth = \"query key\"\n");
+    world.server.script("/items", [Reply::json("<html>")]);
+    for _ in 0..3 {
+        world.settle();
+        world.pass(Duration::from_mins(10));
+    }
+    let letters = world.letters();
+    assert_eq!((letters.len(), letters[0].value.as_slice()), (1, b"<html>".as_slice()));
+    assert_eq!(letters[0].origin, format!("{}/items?q=lego", world.server.url()));
+    assert!(letters[0].reason.contains("page for people"), "{}", letters[0].reason);
+    assert_eq!(world.server.asked().len(), 3);
+}
+
+#[test]
+fn pages_are_read_to_the_end_and_again_from_the_first_if_one_fails() {
+    let world = World::new("");
+    let mut second = 0;
+    world.server.on("/items", move |asked| match asked.query("p") {
+        None => Reply::json("{\"items\":[{\"id\":\"a\",\"price\":1}],\"next\":\"?q=lego&p=2\"}"),
+        Some(_) => {
+            second += 1;
+            let body = "{\"items\":[{\"id\":\"b\",\"price\":2}],\"next\":\"?q=lego\"}";
+            if second == 1 { Reply::status(500, "") } else { Reply::json(body) }
+        }
+    });
+    world.settle();
+    assert_eq!(world.listings(), BOTH);
+    // The page that leads back to the first ends it.
+    assert_eq!((world.server.asked().len(), world.asked().calls), (4, 2));
+    world.check_ledger();
+}
+
+#[test]
+fn what_has_not_changed_is_neither_sent_nor_read_again() {
+    let world = World::new("");
+    world.server.on("/items", |asked| Reply::json(ONE).unless_known("\"v1\"", asked));
+    for _ in 0..3 {
+        world.settle();
+        world.pass(Duration::from_mins(10));
+    }
+    let known: Vec<_> =
+        world.server.asked().iter().map(|a| a.header("if-none-match").to_owned()).collect();
+    assert_eq!(known, ["", "\"v1\"", "\"v1\""]);
+    assert_eq!((world.listings().len(), world.asked().etag.as_str()), (2, "\"v1\""));
+    let other = World { more: "decimal = \".\"\n".into(), ..world };
+    other.settle();
+    let last = other.server.asked().pop().unwrap();
+    assert_eq!(last.header("if-none-match"), "", "another mapping reads it again");
+    assert_eq!(other.listings().len(), 2);
+    other.check_ledger();
+}
+
+#[test]
+fn a_budget_is_never_overspent_and_lasts_for_the_day() {
+    let world = World::new("budget = 20\nper_minute = 60\n");
+    world.server.script("/items", [Reply::json(ONE)]);
+    let mut poller = world.poller();
+    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let noon = MORNING.plus(Duration::from_hours(12));
+    while Micros(world.clock.load(Ordering::Relaxed)) < noon {
+        let wait = poller.turn(&mut desk, &|| true).unwrap();
+        world.pass(wait);
+    }
+    assert!((9..=11).contains(&world.server.asked().len()), "{}", world.server.asked().len());
+    // A new process goes on with what is left.
+    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    while Micros(world.clock.load(Ordering::Relaxed)) < noon.plus(Duration::from_hours(12)) {
+        let wait = poller.turn(&mut desk, &|| true).unwrap();
+        world.pass(wait);
+    }
+    assert!((19..=20).contains(&world.server.asked().len()), "{}", world.server.asked().len());
+    world.check_ledger();
+}
+
+#[test]
+fn who_never_answers_is_left_alone_more_and_more() {
+    let world = World::new("");
+    world.server.script("/items", [Reply::status(500, "")]);
+    let mut poller = world.poller();
+    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let end = MORNING.plus(Duration::from_hours(20));
+    while Micros(world.clock.load(Ordering::Relaxed)) < end {
+        let wait = poller.turn(&mut desk, &|| true).unwrap();
+        world.pass(wait);
+    }
+    let calls = world.server.asked().len();
+    // By its interval alone it would be 120.
+    assert!((20..100).contains(&calls), "{calls}");
+    world.check_ledger();
+}
+
+#[test]
+fn whatever_commit_fails_it_arrives_once_and_the_ledger_never_counts_less() {
+    for fault in [Fault::Busy, Fault::Abort, Fault::LostAnswer, Fault::LostRequest] {
+        for failing in 1..=6 {
+            let world = World::new("");
+            world.server.on("/items", |asked| match asked.query("p") {
+                None => {
+                    Reply::json("{\"items\":[{\"id\":\"a\",\"price\":1}],\"next\":\"?q=lego&p=2\"}")
+                }
+                Some(_) => Reply::json("{\"items\":[{\"id\":\"b\",\"price\":2}]}"),
+            });
+            let mut commits = 0;
+            world.log.fail_commits(move |_| {
+                commits += 1;
+                (commits == failing).then_some(fault)
+            });
+            world.settle_anyhow();
+            assert_eq!(world.listings(), BOTH, "{fault:?} {failing}");
+            let (ledger, spent) = (world.quota().calls, world.server.asked().len() as u64);
+            assert!((spent..=spent + 1).contains(&ledger), "{fault:?} {failing}: {ledger} {spent}");
+        }
+    }
+}
+
+#[test]
+fn who_comes_later_shuts_out_who_was_there() {
+    let world = World::new("");
+    world.server.script("/items", [Reply::json(ONE)]);
+    let mut poller = world.poller();
+    let mut old = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let mut new = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    assert!(poller.turn(&mut old, &|| true).is_err(), "it may not even ask");
+    assert_eq!(world.server.asked().len(), 0);
+    world.turn(&mut poller, &mut new);
+    assert_eq!(world.listings(), BOTH);
+    world.check_ledger();
+}
+
+#[test]
+fn a_secret_goes_to_the_upstream_and_nowhere_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = format!("archive = {:?}\n", directory.path().display().to_string());
+    let world = World::new(&format!("{archive}token = \"secret77\"\nauth = \"query key\"\n"));
+    let mut turn = 0;
+    world.server.on("/items", move |asked| {
+        turn += 1;
+        match turn {
+            1 => Reply::status(500, &format!("cannot answer {}", asked.target)),
+            2 => Reply::to(&format!("/items?key={}&q=lego", asked.query("key").unwrap_or("?"))),
+            _ => Reply::json(ONE),
+        }
+    });
+    world.settle();
+    assert_eq!(world.listings(), BOTH);
+    let asked = world.server.asked();
+    assert!(asked.iter().all(|one| one.target.matches("key=secret77").count() == 1), "{asked:?}");
+    for topic in [MARKET_LISTINGS, cursor::TOPIC, DEAD_LETTERS] {
+        for (_, value) in world.values(topic) {
+            assert!(!String::from_utf8_lossy(&value).contains("secret77"), "{topic}");
+        }
+    }
+    let lines = std::fs::read_to_string(directory.path().join("2023-11-15.jsonl")).unwrap();
+    assert_eq!((lines.lines().count(), lines.contains("secret77")), (3, false), "{lines}");
+    assert!(lines.contains("/items?q=lego\",\"status\":200"), "{lines}");
+}
+
+/// An upstream that hands out tokens.
+struct Guarded(String);
+
+impl Upstream for Guarded {
+    fn first(&self, search: &str) -> Result<crate::upstream::Call, String> {
+        let url = format!("{}/items?q={search}", self.0);
+        let auth = crate::upstream::Auth::Bearer;
+        Ok(crate::upstream::Call { url, auth, ..crate::upstream::Call::default() })
+    }
+
+    fn judge(
+        &self,
+        _: &crate::upstream::Call,
+        answer: &crate::upstream::Answer<'_>,
+    ) -> crate::upstream::Verdict {
+        crate::upstream::by_status(answer).unwrap_or(crate::upstream::Verdict::Read { next: None })
+    }
+
+    fn login(&self) -> Option<crate::upstream::Call> {
+        let auth = crate::upstream::Auth::Basic;
+        let form = Some(vec![("grant_type", "client_credentials".to_owned())]);
+        let url = format!("{}/token", self.0);
+        Some(crate::upstream::Call { url, auth, form, ..crate::upstream::Call::default() })
+    }
+
+    fn token(&self, answer: &crate::upstream::Answer<'_>) -> Result<(String, Duration), String> {
+        let token = String::from_utf8_lossy(answer.body).into_owned();
+        if answer.status == 200 { Ok((token, Duration::from_mins(25))) } else { Err(token) }
+    }
+}
+
+/// How often the items were asked for and how often a token, when the server answers so.
+fn guarded(tokens: Vec<Reply>, minutes: u64, good: &'static str) -> (World, usize, usize) {
+    let world = World::new("client_id = \"me\"\nsecret = \"pass\"\n");
+    world.server.script("/token", tokens);
+    world.server.on("/items", move |asked| {
+        let welcome = asked.header("authorization") == format!("Bearer {good}");
+        if welcome { Reply::json(ONE) } else { Reply::status(401, "no") }
+    });
+    let mut poller = world.poller();
+    poller.upstream = Arc::new(Guarded(world.server.url()));
+    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let end = MORNING.plus(Duration::from_mins(minutes));
+    while Micros(world.clock.load(Ordering::Relaxed)) < end {
+        let wait = poller.turn(&mut desk, &|| true).unwrap();
+        world.pass(wait);
+    }
+    let (items, tokens) = (world.server.count("/items"), world.server.count("/token"));
+    world.check_ledger();
+    (world, items, tokens)
+}
+
+#[test]
+fn a_token_is_kept_until_just_before_its_end_and_got_again_once_if_it_is_refused() {
+    let token = |text: &str| Reply::status(200, text);
+    let (world, items, tokens) = guarded(vec![token("t1")], 55, "t1");
+    assert_eq!((items, tokens, world.listings().len()), (6, 2, 2), "24 minutes, then another");
+    let login = &world.server.asked()[0];
+    assert_eq!(
+        (login.method.as_str(), login.body.as_slice()),
+        ("POST", b"grant_type=client_credentials".as_slice())
+    );
+    assert_eq!(login.header("authorization"), "Basic bWU6cGFzcw==");
+
+    let (world, items, tokens) = guarded(vec![token("old"), token("new")], 5, "new");
+    assert_eq!((items, tokens, world.listings().len()), (2, 2, 2), "a new one is welcome");
+
+    let (world, items, tokens) = guarded(vec![token("old")], 5, "other");
+    assert_eq!((items, tokens, world.listings().len()), (2, 2, 0), "not even a new one");
+    assert!(world.asked().error.contains("401"), "{}", world.asked().error);
+
+    let (world, items, tokens) = guarded(vec![Reply::status(401, "invalid_client")], 5, "x");
+    assert_eq!((items, tokens), (0, 1));
+    assert!(world.asked().error.contains("invalid_client"), "{}", world.asked().error);
+}
+
+#[test]
+fn a_search_that_is_asked_no_longer_is_forgotten() {
+    let world = World::new("");
+    world.server.script("/items", [Reply::json(ONE)]);
+    world.settle();
+    let mut poller = world.poller();
+    poller.polling.searches = vec![("duplo".to_owned(), Duration::from_mins(10))];
+    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    poller.turn(&mut desk, &|| true).unwrap();
+    for key in [Asked::key("default", "shop", "lego"), Seen::key("default", "shop", "lego")] {
+        let all = world.values(cursor::TOPIC);
+        let last = all.iter().rev().find(|(found, _)| found == key.as_bytes()).unwrap();
+        assert!(last.1.is_empty(), "{key}");
+    }
+    assert_eq!((world.server.asked().len(), world.quota().calls), (2, 2));
 }

@@ -13,12 +13,11 @@ use std::fmt::Write;
 use tocsin_domain::event::DatasetRowKind;
 use tocsin_service::config::suggest;
 
-pub(super) const KIND: Kind = Kind {
-    name: "csv",
-    keys: &["delimiter", "header", "columns", "encoding", "skip_lines", "comment"],
-    open,
-    upstream: None,
-};
+pub(super) const KIND: Kind = Kind { name: "csv", keys: KEYS, preset: "", open, upstream: None };
+
+/// How delimited text is read.
+pub(super) const KEYS: &[&str] =
+    &["delimiter", "header", "columns", "encoding", "skip_lines", "comment", "header_begins"];
 
 /// The longest field, in bytes.
 const FIELD_CAP: usize = 64 << 10;
@@ -118,7 +117,7 @@ impl Csv {
         if self.config.header != Some(false) {
             // Quotes in the header are balanced on its line, whatever the delimiter is.
             while rows.next(None).map_err(|e| self.broken(file, rows, &e))? != Found::End
-                && (self.is_comment(rows.row()) || rows.row().trim_ascii().is_empty())
+                && !self.is_header(rows.row())
             {}
             let row = rows.row();
             delimiter = self.delimiter.unwrap_or_else(|| detect_delimiter(row));
@@ -134,7 +133,8 @@ impl Csv {
             return Err(self.refuse(file, reason));
         }
         let slots = self.mapping.names().iter().map(|name| {
-            let found = columns.iter().position(|column| column == name);
+            let at = |name: &str| columns.iter().position(|column| column == name.trim());
+            let found = at(name).or_else(|| name.split('|').find_map(at));
             found.ok_or_else(|| self.no_column(file, name, &columns))
         });
         let slots = slots.collect::<Result<_, _>>()?;
@@ -200,6 +200,18 @@ impl Csv {
 
     fn is_comment(&self, row: &[u8]) -> bool {
         self.comment.is_some() && row.first().copied() == self.comment
+    }
+
+    /// Whether the first row that is none of the comments is the header.
+    fn is_header(&self, row: &[u8]) -> bool {
+        if self.is_comment(row) || row.trim_ascii().is_empty() {
+            return false;
+        }
+        let Some(first) = self.config.header_begins.as_ref() else { return true };
+        let row = row.strip_prefix("\u{feff}".as_bytes()).unwrap_or(row);
+        let row = row.strip_prefix(b"\"").unwrap_or(row);
+        let rest = row.strip_prefix(first.as_bytes()).unwrap_or(b"x");
+        !rest.first().is_some_and(u8::is_ascii_alphanumeric)
     }
 
     fn no_column(&self, file: &str, name: &str, columns: &[String]) -> IngestError {
@@ -433,7 +445,7 @@ mod tests {
             ),
             ("unit = \"AQI-US\"", "time_zone = \"Mars\"", "time_zone \"Mars\" is not known"),
             ("unit = \"AQI-US\"", "delimiter = \"é\"", "must be one ASCII character"),
-            ("\"csv\"", "\"xml\"", "kind `xml` is not known; allowed: `csv`, `json-lines`"),
+            ("\"csv\"", "\"xml\"", "kind `xml` is not known; allowed: `airnow`, `aqicn`, `csv`"),
         ] {
             let text = EPA_SOURCE.replace(from, to);
             let error = crate::sources::open(&config(&text)).err().unwrap_or_default();

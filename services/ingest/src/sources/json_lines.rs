@@ -1,7 +1,9 @@
 //! JSON: an object a line, one array, or one object with an array inside (`items`), as marketplace
-//! APIs answer. Fields are named by paths: `price.value`, `images.0.url`.
+//! APIs answer. What is none of these, a jq filter makes rows of (`rows`). Fields are named by paths:
+//! `price.value`, `images.0.url`.
 
 use super::Kind;
+use crate::jq::Jq;
 use crate::mapping::{Fault, Mapping, Origin, RowError};
 use crate::rows::{Found, ROW_CAP, Rows};
 use crate::settings::{EventKind, SourceConfig};
@@ -11,8 +13,13 @@ use serde_json::Value;
 use std::io::Read;
 use tocsin_domain::event::DatasetRowKind;
 
-pub(super) const KIND: Kind =
-    Kind { name: "json-lines", keys: &["items", "type"], open, upstream: None };
+pub(super) const KIND: Kind = Kind {
+    name: "json-lines",
+    keys: &["items", "rows", "lines", "type"],
+    preset: "",
+    open,
+    upstream: None,
+};
 
 /// The largest file that is one JSON value; lines may go on for ever.
 const DOCUMENT_CAP: u64 = 64 << 20;
@@ -20,12 +27,28 @@ const DOCUMENT_CAP: u64 = 64 << 20;
 struct JsonLines {
     name: String,
     items: Option<String>,
+    rows: Option<Jq>,
+    lines: bool,
     mapping: Mapping,
 }
 
+/// A source of JSON; for every kind whose upstream answers with it.
 pub(super) fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
-    let mapping = Mapping::compile(config)?;
-    Ok(Box::new(JsonLines { name: config.name.clone(), items: config.items.clone(), mapping }))
+    if config.items.is_some() && config.rows.is_some() {
+        return Err("give either `items` or `rows`, not both".into());
+    }
+    let lines = config.lines.unwrap_or(false);
+    if lines && config.rows.is_none() {
+        return Err("`lines` says what `rows` works on; without `rows` it means nothing".into());
+    }
+    let rows = config.rows.as_deref().map(Jq::compile).transpose();
+    Ok(Box::new(JsonLines {
+        name: config.name.clone(),
+        items: config.items.clone(),
+        rows: rows.map_err(|e| format!("`rows`: {e}"))?,
+        lines,
+        mapping: Mapping::compile(config)?,
+    }))
 }
 
 impl Source for JsonLines {
@@ -38,7 +61,8 @@ impl Source for JsonLines {
             self.mapping.border(DatasetRowKind::Opened, &begin, sink)?;
         }
         let (name, now) = (file.name, file.now);
-        if array || self.items.is_some() {
+        let whole = array || self.items.is_some() || self.rows.is_some();
+        if whole && !self.lines {
             self.read_document(file, sink)?;
         } else {
             self.read_lines(file, sink)?;
@@ -69,17 +93,44 @@ impl JsonLines {
                 Found::Row | Found::OpenQuote if rows.row().trim_ascii().is_empty() => {
                     sink(Item::Skipped(Skipped::Blank))?;
                 }
-                Found::Row | Found::OpenQuote => match serde_json::from_slice(rows.row()) {
-                    Ok(value) => self.row(&value, rows.row(), &at, sink)?,
-                    Err(e) => {
-                        let fault = Fault::new("json", format!("the line is not JSON: {e}"));
-                        self.bury(fault, rows.row(), &at, sink)?;
-                    }
-                },
+                Found::Row | Found::OpenQuote => self.line(rows.row(), &at, sink)?,
             }
             done += 1;
             sink(rows.end(done))?;
         }
+    }
+
+    /// One row, or a document that `rows` makes rows of.
+    fn line(
+        &mut self,
+        bytes: &[u8],
+        at: &Origin<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), IngestError> {
+        let Some(filter) = &self.rows else {
+            return match serde_json::from_slice(bytes) {
+                Ok(value) => self.row(&value, bytes, at, sink),
+                Err(e) => {
+                    let fault = Fault::new("json", format!("the line is not JSON: {e}"));
+                    self.bury(fault, bytes, at, sink)
+                }
+            };
+        };
+        let rows = match filter.rows(bytes, at.file) {
+            Ok(rows) => rows,
+            Err(reason) => {
+                let fault = Fault::new("json", format!("the line: {reason}"));
+                return self.bury(fault, bytes, at, sink);
+            }
+        };
+        for (i, row) in rows.iter().enumerate() {
+            // Where a row stands is part of its id: the line stands for the file.
+            let line = i as u64 + 1;
+            let text = format!("{}#{line}", at.text);
+            let inner = Origin { file: at.text, line, text: &text, now: at.now };
+            self.row(row, row.to_string().as_bytes(), &inner, sink)?;
+        }
+        Ok(())
     }
 
     fn read_document(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
@@ -93,17 +144,7 @@ impl JsonLines {
             );
             return Err(self.refuse(file.name, reason));
         }
-        let bare = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-        let value: Value = serde_json::from_slice(bare)
-            .map_err(|e| self.refuse(file.name, format!("it is not JSON: {e}")))?;
-        let path = self.items.as_deref().unwrap_or_default();
-        let items = if value.is_array() { Some(&value) } else { at_path(&value, path) };
-        let items = items.and_then(Value::as_array).ok_or_else(|| {
-            let keys =
-                value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>().join("`, `"));
-            let keys = keys.unwrap_or_default();
-            self.refuse(file.name, format!("it has no array at `{path}`; its keys are `{keys}`"))
-        })?;
+        let items = self.items_of(&bytes, file.name)?;
         for (i, item) in items.iter().enumerate().skip(file.from.rows as usize) {
             let number = i as u64 + 1;
             let text = format!("{}#{number}", file.name);
@@ -112,6 +153,24 @@ impl JsonLines {
             sink(Item::RowEnd(Mark { rows: number, lines: 0, bytes: bytes.len() as u64 }))?;
         }
         Ok(())
+    }
+
+    /// The rows of a whole document.
+    fn items_of(&self, bytes: &[u8], file: &str) -> Result<Vec<Value>, IngestError> {
+        let bare = without_callback(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes));
+        if let Some(filter) = &self.rows {
+            return filter.rows(bare, file).map_err(|e| self.refuse(file, e));
+        }
+        let mut value: Value = serde_json::from_slice(bare)
+            .map_err(|e| self.refuse(file, format!("it is not JSON: {e}")))?;
+        let path = self.items.as_deref().unwrap_or_default();
+        let items = if value.is_array() { Some(&mut value) } else { at_path_mut(&mut value, path) };
+        if let Some(Value::Array(items)) = items {
+            return Ok(std::mem::take(items));
+        }
+        let keys = value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>().join("`, `"));
+        let keys = keys.unwrap_or_default();
+        Err(self.refuse(file, format!("it has no array at `{path}`; its keys are `{keys}`")))
     }
 
     fn row(
@@ -129,7 +188,7 @@ impl JsonLines {
         let mut spans = Vec::new();
         for name in self.mapping.names() {
             let start = text.len();
-            write_text(at_path(value, name).unwrap_or(&Value::Null), &mut text);
+            write_text(named(value, name).unwrap_or(&Value::Null), &mut text);
             spans.push((start, text.len()));
         }
         let mut texts = Vec::new();
@@ -163,6 +222,14 @@ impl JsonLines {
     }
 }
 
+/// The value that a template names: `a.0.b`, or the first of `a|b` that is there and not null.
+fn named<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    at_path(value, name).or_else(|| {
+        let mut others = name.split('|').filter_map(|path| at_path(value, path.trim()));
+        others.find(|found| !found.is_null())
+    })
+}
+
 /// The value at `a.0.b`; a key that has dots itself is found as it is.
 pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     if let Some(found) = value.get(path) {
@@ -172,6 +239,26 @@ pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
         Value::Array(items) => items.get(part.parse::<usize>().ok()?),
         _ => inner.get(part),
     })
+}
+
+fn at_path_mut<'a>(value: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    if value.get(path).is_some() {
+        return value.get_mut(path);
+    }
+    path.split('.').try_fold(value, |inner, part| match inner {
+        Value::Array(items) => items.get_mut(part.parse::<usize>().ok()?),
+        _ => inner.get_mut(part),
+    })
+}
+
+/// What is in `callback( … );`, as answers for scripts are wrapped (JSONP); or all of it.
+fn without_callback(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.trim_ascii();
+    let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.');
+    let length = bytes.iter().take_while(|byte| name(byte)).count();
+    let inner = bytes[length..].trim_ascii_start().strip_prefix(b"(").filter(|_| length > 0);
+    let inner = inner.map(|inner| inner.strip_suffix(b";").unwrap_or(inner).trim_ascii_end());
+    inner.and_then(|inner| inner.strip_suffix(b")")).unwrap_or(bytes)
 }
 
 /// A scalar as it is printed; null as nothing; anything else as JSON.

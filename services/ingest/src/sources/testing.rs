@@ -3,6 +3,7 @@
 use super::open;
 use crate::settings::SourceConfig;
 use crate::source::{Event, File, IngestError, Item, Mark};
+use crate::upstream::{Answer, Call, Upstream, Verdict};
 use tocsin_domain::Micros;
 use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading};
 use tocsin_service::Document;
@@ -59,5 +60,34 @@ fn line(item: &Item<'_>) -> String {
             // No file has any yet.
             Event::Swipe(swipe) => format!("{swipe:?}"),
         },
+    }
+}
+
+/// The first call for `search`.
+pub(crate) fn asked(upstream: &dyn Upstream, search: &str) -> Call {
+    upstream.first(search).unwrap()
+}
+
+/// The name of the verdict on an answer, and the address of the next call, if there is one.
+pub(crate) fn judged(
+    upstream: &dyn Upstream,
+    call: &Call,
+    status: u16,
+    body: &str,
+) -> (&'static str, Option<String>) {
+    let answer = Answer {
+        status,
+        content_type: "application/json",
+        retry_after: None,
+        body: body.as_bytes(),
+    };
+    match upstream.judge(call, &answer) {
+        Verdict::Read { next } => ("Read", next.map(|call| call.url)),
+        Verdict::Nothing(_) => ("Nothing", None),
+        Verdict::Login(_) => ("Login", None),
+        Verdict::Later { .. } => ("Later", None),
+        Verdict::Exhausted { .. } => ("Exhausted", None),
+        Verdict::Refused(_) => ("Refused", None),
+        Verdict::Broken(_) => ("Broken", None),
     }
 }

@@ -39,9 +39,11 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     };
     for source in host.settings.sources.clone() {
         let wrong = |text| Exit::error(Kind::Configuration, text);
-        let Some(mut poller) = Poller::new(&source, office.clone()).map_err(wrong)? else { continue };
+        let Some(mut poller) = Poller::new(&source, office.clone()).map_err(wrong)? else {
+            continue;
+        };
         let stop = host.stop.clone();
-        host.spawn(&format!("poll {}", source.name), move || poller.run(&|| !stop.stopped()))?;
+        host.spawn("poll", move || poller.run(&|| !stop.stopped()))?;
     }
     host.spawn("ingest", move || {
         let go_on = || {

@@ -24,9 +24,8 @@ pub(super) fn entries(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let (mut open, mut all) = (Open::default(), Vec::new());
     loop {
         let event = reader.read_event();
-        let event = event.map_err(|e| {
-            format!("the feed is not XML at byte {}: {e}", reader.error_position())
-        })?;
+        let event = event
+            .map_err(|e| format!("the feed is not XML at byte {}: {e}", reader.error_position()))?;
         match event {
             Event::Start(start) => open.begin(&start)?,
             Event::Empty(start) => {
