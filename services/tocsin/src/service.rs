@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tocsin_notify::channels::{self, Channels};
-use tocsin_service::{Stop, lifecycle};
+use tocsin_service::{Stop, http, lifecycle};
 use tocsin_store::Store;
 use tocsin_stream::processor::{Failure, Options, Processor, Sink, Turn};
 use tocsin_stream::step::Step;
@@ -171,15 +171,9 @@ impl Host {
     /// # Errors
     /// If the system does not let it.
     pub fn serve(&self, router: axum::Router, listener: TcpListener) -> anyhow::Result<()> {
-        listener.set_nonblocking(true)?;
-        let _context = self.runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = self.stop.clone();
         self.runtime.spawn(async move {
-            let ended = stop.clone();
-            let served = axum::serve(listener, router);
-            let served = served.with_graceful_shutdown(async move { ended.wait().await });
-            if let Err(error) = served.await {
+            if let Err(error) = http::serve(listener, router, stop.clone()).await {
                 stop.fail(format!("HTTP cannot be served: {error}"));
             }
         });
