@@ -18,6 +18,7 @@ pub mod rows;
 pub mod template;
 
 pub mod cursor;
+pub mod datasets;
 pub mod folders;
 pub mod import;
 pub mod input;

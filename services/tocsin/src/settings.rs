@@ -23,14 +23,25 @@ use tocsin_domain::watch::Watch;
 use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
 use tocsin_ingest::SourceConfig;
+use tocsin_ingest::datasets::DatasetConfig;
 use tocsin_notify::channels::ChannelsSection;
 use tocsin_notify::watches::{WatchEntry, watch_facts};
 use tocsin_service::config::{ConfigError, Document, duration};
 use tocsin_stream::embedded::Sync;
 
 /// The sections that there are.
-const SECTIONS: [&str; 9] =
-    ["tenant", "log", "store", "schema", "topics", "channels", "sources", "detectors", "watches"];
+const SECTIONS: [&str; 10] = [
+    "tenant",
+    "log",
+    "store",
+    "schema",
+    "topics",
+    "channels",
+    "sources",
+    "datasets",
+    "detectors",
+    "watches",
+];
 
 /// What `tocsin.toml` says, checked.
 #[derive(Debug)]
@@ -53,6 +64,8 @@ pub struct Settings {
     pub channels: ChannelsSection,
     /// Where events come from.
     pub sources: Vec<SourceConfig>,
+    /// Sets of files that are uploaded together.
+    pub datasets: Vec<DatasetConfig>,
     /// What is detected.
     pub conditions: Vec<Condition>,
     /// Who wants to know.
@@ -143,6 +156,7 @@ impl Settings {
             registry,
             channels: errors.of(document.section("channels")).unwrap_or_default(),
             sources: errors.of(tocsin_ingest::section(document)).unwrap_or_default(),
+            datasets: errors.of(tocsin_ingest::datasets::section(document)).unwrap_or_default(),
             tenant,
             conditions,
             watches,
@@ -158,6 +172,21 @@ impl Settings {
         self.sources.iter().find(|source| source.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
             let text = format!("there is no source {name:?}; configured are: {}", names.join(", "));
+            Exit::error(Kind::Configuration, text)
+        })
+    }
+}
+
+impl Settings {
+    /// The data set of that name.
+    ///
+    /// # Errors
+    /// If there is none; says which there are; exit code 3.
+    pub fn dataset(&self, name: &str) -> anyhow::Result<&DatasetConfig> {
+        self.datasets.iter().find(|set| set.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.datasets.iter().map(|set| set.name.as_str()).collect();
+            let text =
+                format!("there is no data set {name:?}; configured are: {}", names.join(", "));
             Exit::error(Kind::Configuration, text)
         })
     }

@@ -12,16 +12,19 @@ pub(super) static SERVICE: Service =
     Service { name: "ingest", parts: &["ingest"], tables: false, idle, start };
 
 fn idle(settings: &Settings) -> Option<&'static str> {
-    let some = settings.sources.iter().any(|source| source.folder.is_some());
-    (!some).then_some("no [[sources]] has a `folder`: name the directory that its files come into")
+    let some = settings.sources.iter().any(|source| source.folder.is_some())
+        || settings.datasets.iter().any(|set| set.folder.is_some());
+    (!some).then_some(
+        "no [[sources]] has a `folder`, and no [[datasets]]: name the directory that files come into",
+    )
 }
 
 fn start(host: &mut Host) -> anyhow::Result<()> {
     let (vitals, stop) = (host.vitals.clone(), host.stop.clone());
     let sources = &host.settings.sources;
     let observer = host.observer("ingest");
-    let mut folders =
-        Folders::new(host.log(), sources, (host.slot, observer), Arc::new(facts::now))?;
+    let folders = Folders::new(host.log(), sources, (host.slot, observer), Arc::new(facts::now))?;
+    let mut folders = folders.datasets(&host.settings.datasets);
     host.spawn("ingest", move || {
         let go_on = || {
             vitals.turned("ingest");
