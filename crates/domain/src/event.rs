@@ -180,6 +180,12 @@ pub fn subject_key(out: &mut Vec<u8>, tenant: &str, subject: &str) {
     key(out, &[tenant, subject]);
 }
 
+/// The key of a swipe: `tenant/` and both users, the lesser one first, so that both sides of a pair
+/// have the same; written over `out`.
+pub fn pair_key(out: &mut Vec<u8>, tenant: &str, one: &str, other: &str) {
+    key(out, &[tenant, one.min(other), one.max(other)]);
+}
+
 fn key(out: &mut Vec<u8>, parts: &[&str]) {
     out.clear();
     for (i, part) in parts.iter().enumerate() {

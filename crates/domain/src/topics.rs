@@ -41,6 +41,8 @@ pub const NOTIFY_DELIVERIES_CHANGELOG: &str = "notify.deliveries.changelog";
 pub const NOTIFY_SENDS_CHANGELOG: &str = "notify.sends.changelog";
 /// How far each source has been read.
 pub const INGEST_CURSORS_CHANGELOG: &str = "ingest.cursors.changelog";
+/// What was answered to pushes.
+pub const INGEST_PUSHES_CHANGELOG: &str = "ingest.pushes.changelog";
 /// The sums that tables show.
 pub const PROJECT_TOTALS_CHANGELOG: &str = "project.totals.changelog";
 
@@ -259,6 +261,7 @@ mod tests {
             NOTIFY_DELIVERIES_CHANGELOG,
             NOTIFY_SENDS_CHANGELOG,
             INGEST_CURSORS_CHANGELOG,
+            INGEST_PUSHES_CHANGELOG,
             PROJECT_TOTALS_CHANGELOG,
         ];
         assert_eq!(names, wanted);

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod config;
 pub mod health;
+pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod telemetry;

@@ -58,6 +58,10 @@ pub struct Metrics {
     loop_turned: Floats,
     http: Counters<2>,
     http_seconds: Seconds<1>,
+    push_events: Counter,
+    push_refused: Counters<1>,
+    push_bytes: Counter,
+    push_batch: Histogram,
 }
 
 /// From 0.5 ms to about 16 s.
@@ -89,6 +93,10 @@ impl Metrics {
             loop_turned: Family::default(),
             http: Family::default(),
             http_seconds: Family::new_with_constructor(histogram),
+            push_events: Counter::default(),
+            push_refused: Family::default(),
+            push_bytes: Counter::default(),
+            push_batch: Histogram::new(exponential_buckets(1.0, 4.0, 8)),
         };
         metrics.register();
         Arc::new(metrics)
@@ -115,6 +123,13 @@ impl Metrics {
         to.register("http_requests", "Requests answered", self.http.clone());
         let http = self.http_seconds.clone();
         to.register_with_unit("http_request", "Time an answer takes", Unit::Seconds, http);
+        let help = "Events that were pushed and accepted";
+        to.register("push_events", help, self.push_events.clone());
+        let help = "Pushes that were refused, by the reason";
+        to.register("push_refused", help, self.push_refused.clone());
+        let help = "Size of the bodies that were pushed";
+        to.register_with_unit("push", help, Unit::Bytes, self.push_bytes.clone());
+        to.register("push_batch_events", "Events of a push", self.push_batch.clone());
     }
 
     /// How the services are, beside what they do.
@@ -243,6 +258,26 @@ impl Metrics {
         self.http_seconds.get_or_create(&one("route", route)).observe(took.as_secs_f64());
     }
 
+    /// Counts events that were pushed and are in the log.
+    pub fn pushed(&self, events: u64) {
+        self.push_events.inc_by(events);
+    }
+
+    /// Counts a push that was refused; `reason` is a word of a closed set.
+    pub fn push_refused(&self, reason: &str) {
+        self.push_refused.get_or_create(&one("reason", reason)).inc();
+    }
+
+    /// Counts the bytes of a body that was pushed, packed if it was.
+    pub fn push_bytes(&self, bytes: u64) {
+        self.push_bytes.inc_by(bytes);
+    }
+
+    /// Notes how many events a push had.
+    pub fn push_batch(&self, events: usize) {
+        self.push_batch.observe(events as f64);
+    }
+
     /// Everything in the OpenMetrics text form.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -290,8 +325,16 @@ mod tests {
         metrics.restored("detect", Duration::from_millis(1_500));
         metrics.snapshot_age("detect", Duration::from_secs(60));
         metrics.loop_turned("detect", Micros(2_500_000));
+        metrics.pushed(500);
+        metrics.push_refused("rate");
+        metrics.push_bytes(9);
+        metrics.push_batch(500);
         let text = metrics.encode();
         for line in [
+            "tocsin_push_events_total 500",
+            "tocsin_push_refused_total{reason=\"rate\"} 1",
+            "tocsin_push_bytes_total 9",
+            "tocsin_push_batch_events_count 1",
             "tocsin_records_total{service=\"detect\"} 7",
             "tocsin_dead_letters_total{topic=\"orders.rows\",class=\"csv\"} 1",
             "tocsin_late_events_total{service=\"detect\"} 2",

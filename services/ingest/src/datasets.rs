@@ -57,4 +57,4 @@ pub enum DatasetError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

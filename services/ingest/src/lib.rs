@@ -2,7 +2,8 @@
 //!
 //! Read in this order: what a source is ([`source`]) and which there are ([`sources`]), how one is
 //! configured ([`settings`]), how a row becomes events ([`mapping`]), and [`import`], which commits
-//! the events together with how far it has read, so that nothing is lost and nothing comes twice.
+//! the events together with how far it has read, so that nothing is lost and nothing comes twice;
+//! then [`push`], for events that somebody sends, and [`datasets`], for files that belong together.
 
 pub mod source;
 pub mod sources;
@@ -22,6 +23,7 @@ pub mod datasets;
 pub mod folders;
 pub mod import;
 pub mod input;
+pub mod push;
 
 pub use folders::Folders;
 pub use import::{Import, ImportReport};

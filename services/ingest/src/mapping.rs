@@ -12,6 +12,7 @@ use crate::settings::{DecimalMark, EventKind, OneOrMany, SourceConfig};
 use crate::source::{Item, Sink, Skipped};
 use crate::template::{Row, Slots, Template};
 use events::Values;
+pub(crate) use events::key_part;
 use filter::Filter;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::{Id, Micros};

@@ -42,6 +42,9 @@ pub struct SourceConfig {
     // Of kind json-lines.
     /// Where in one JSON object the array of rows is.
     pub items: Option<String>,
+    /// The type of the CloudEvents that it maps when they are pushed.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
 
     /// The decimal mark: `.` or `,`.
     pub decimal: Option<DecimalMark>,
@@ -222,6 +225,7 @@ impl SourceConfig {
             "skip_lines" => self.skip_lines.is_some(),
             "comment" => self.comment.is_some(),
             "items" => self.items.is_some(),
+            "type" => self.event_type.is_some(),
             _ => false,
         }
     }

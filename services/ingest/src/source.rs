@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use std::io::BufRead;
 use tocsin_domain::dead_letter::DeadLetter;
-use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading, reading_key, subject_key};
+use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading, Swipe};
+use tocsin_domain::event::{pair_key, reading_key, subject_key};
 use tocsin_domain::{Micros, wire};
 
 /// Reads files of one kind.
@@ -83,6 +84,8 @@ pub enum Event<'a> {
     OrderRow(OrderRow<'a>),
     /// For `datasets.rows`.
     DatasetRow(DatasetRow<'a>),
+    /// For `social.swipes`.
+    Swipe(Swipe<'a>),
 }
 
 impl Event<'_> {
@@ -93,6 +96,7 @@ impl Event<'_> {
             Event::Listing(event) => event.event_time,
             Event::OrderRow(event) => event.event_time,
             Event::DatasetRow(event) => event.event_time,
+            Event::Swipe(event) => event.event_time,
         }
     }
 
@@ -103,6 +107,7 @@ impl Event<'_> {
             Event::Listing(event) => subject_key(out, event.tenant, event.listing),
             Event::OrderRow(event) => subject_key(out, event.tenant, event.subject),
             Event::DatasetRow(event) => subject_key(out, event.tenant, event.dataset),
+            Event::Swipe(event) => pair_key(out, event.tenant, event.from, event.to),
         }
     }
 
@@ -113,6 +118,7 @@ impl Event<'_> {
             Event::Listing(event) => wire::write(event, out),
             Event::OrderRow(event) => wire::write(event, out),
             Event::DatasetRow(event) => wire::write(event, out),
+            Event::Swipe(event) => wire::write(event, out),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The sources that there are. To add one: a new file, its `mod` and its line in [`KINDS`].
 
 mod csv;
-mod json_lines;
+pub(crate) mod json_lines;
 
 #[cfg(test)]
 pub(crate) mod testing;

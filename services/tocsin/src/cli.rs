@@ -75,6 +75,9 @@ pub enum Command {
     /// Compare the schemas with a schema registry, and register them
     #[command(subcommand)]
     Schema(SchemaCommand),
+    /// Make what a configuration needs
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// Where things are.
@@ -364,6 +367,18 @@ impl Environment {
             Environment::Prod => "prod",
         }
     }
+}
+
+/// `tocsin config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Make a token for who pushes events, and the entry of [[producers]] with its hash
+    #[command(before_help = "Example:\n  tocsin config token --producer shop")]
+    Token {
+        /// What the producer is called
+        #[arg(long, value_name = "NAME", default_value = "shop")]
+        producer: String,
+    },
 }
 
 /// `tocsin schema`.

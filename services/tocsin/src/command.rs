@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub mod backtest;
+pub mod config;
 pub mod demo;
 pub mod export;
 pub mod hash;
@@ -41,5 +42,6 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Projections(args) => projections::run(args),
         Command::Topics(command) => topics::run(command),
         Command::Schema(command) => schema::run(command),
+        Command::Config(command) => config::run(command),
     }
 }

@@ -104,6 +104,7 @@ impl Node {
             slot: plan.slot,
             url: url.clone(),
             listener,
+            beside: axum::Router::new(),
             demo: plan.demo,
             stop: plan.stop,
             vitals: Vitals::of(&loops),

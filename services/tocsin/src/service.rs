@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tocsin_notify::channels::{self, Channels};
-use tocsin_service::{Stop, lifecycle};
+use tocsin_service::{Stop, http, lifecycle};
 use tocsin_store::Store;
 use tocsin_stream::processor::{Failure, Options, Processor, Sink, Turn};
 use tocsin_stream::step::Step;
@@ -48,6 +48,8 @@ pub struct Host {
     pub url: String,
     /// Where the pages are to be served; taken by who serves them.
     pub listener: Option<TcpListener>,
+    /// Routes of services that are served beside the pages, if there are pages here.
+    pub beside: axum::Router,
     /// Whether the inbox reloads itself.
     pub demo: bool,
     /// Ends all of it.
@@ -169,15 +171,9 @@ impl Host {
     /// # Errors
     /// If the system does not let it.
     pub fn serve(&self, router: axum::Router, listener: TcpListener) -> anyhow::Result<()> {
-        listener.set_nonblocking(true)?;
-        let _context = self.runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = self.stop.clone();
         self.runtime.spawn(async move {
-            let ended = stop.clone();
-            let served = axum::serve(listener, router);
-            let served = served.with_graceful_shutdown(async move { ended.wait().await });
-            if let Err(error) = served.await {
+            if let Err(error) = http::serve(listener, router, stop.clone()).await {
                 stop.fail(format!("HTTP cannot be served: {error}"));
             }
         });

@@ -24,13 +24,14 @@ use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
 use tocsin_ingest::SourceConfig;
 use tocsin_ingest::datasets::DatasetConfig;
+use tocsin_ingest::push::{self, PushSettings};
 use tocsin_notify::channels::ChannelsSection;
 use tocsin_notify::watches::{WatchEntry, watch_facts};
 use tocsin_service::config::{ConfigError, Document, duration};
 use tocsin_stream::embedded::Sync;
 
 /// The sections that there are.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 12] = [
     "tenant",
     "log",
     "store",
@@ -39,6 +40,8 @@ const SECTIONS: [&str; 10] = [
     "channels",
     "sources",
     "datasets",
+    "push",
+    "producers",
     "detectors",
     "watches",
 ];
@@ -66,6 +69,8 @@ pub struct Settings {
     pub sources: Vec<SourceConfig>,
     /// Sets of files that are uploaded together.
     pub datasets: Vec<DatasetConfig>,
+    /// Who may push events, and where.
+    pub push: PushSettings,
     /// What is detected.
     pub conditions: Vec<Condition>,
     /// Who wants to know.
@@ -157,6 +162,7 @@ impl Settings {
             channels: errors.of(document.section("channels")).unwrap_or_default(),
             sources: errors.of(tocsin_ingest::section(document)).unwrap_or_default(),
             datasets: errors.of(tocsin_ingest::datasets::section(document)).unwrap_or_default(),
+            push: errors.of(push::section(document)).unwrap_or_default(),
             tenant,
             conditions,
             watches,

@@ -29,8 +29,10 @@ const AT_ONCE: usize = 4;
 /// How many uploads of a set are shown.
 const SHOWN: usize = 20;
 
-/// Says whether whoever sends these headers may upload and see the set; if not, the answer to give.
-pub type Authorise = Arc<dyn Fn(&HeaderMap, &DatasetConfig) -> Result<(), Response> + Send + Sync>;
+/// Says whether whoever sends these headers may upload and see the set, or ask at all if there is no
+/// such set; if not, the answer to give.
+pub type Authorise =
+    Arc<dyn Fn(&HeaderMap, Option<&DatasetConfig>) -> Result<(), Box<Response>> + Send + Sync>;
 
 /// Takes uploads.
 pub struct Uploads {
@@ -68,19 +70,28 @@ pub fn router(uploads: Uploads) -> Router {
         .with_state(Arc::new(uploads))
 }
 
+/// The answer to what is not taken.
+struct Refused(Box<Response>);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
 /// A set, and whom to wait for before it is written.
 type Found<'u> = &'u (DatasetConfig, Arc<Mutex<()>>);
 
 impl Uploads {
-    fn find(&self, name: &str, headers: &HeaderMap) -> Result<Found<'_>, Response> {
+    fn find(&self, name: &str, headers: &HeaderMap) -> Result<Found<'_>, Refused> {
         let found = self.sets.iter().find(|(set, _)| set.name == name);
+        (self.authorise)(headers, found.map(|(set, _)| set)).map_err(Refused)?;
         let Some(found) = found else {
             let names = || self.sets.iter().map(|(set, _)| set.name.as_str());
             let meant = suggest(name, names()).map(|name| format!("; did you mean `{name}`?"));
             let text = format!("there is no such data set{}", meant.unwrap_or_default());
             return Err(problem((StatusCode::NOT_FOUND, "dataset", text)));
         };
-        (self.authorise)(headers, &found.0)?;
         Ok(found)
     }
 }
@@ -89,7 +100,7 @@ async fn take(
     State(uploads): State<Arc<Uploads>>,
     Path(name): Path<String>,
     request: Request,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let (set, turn) = uploads.find(&name, request.headers())?;
     let Ok(_room) = uploads.room.clone().try_acquire_owned() else {
         let text = format!("{AT_ONCE} uploads are under way; send it again");
@@ -135,7 +146,7 @@ async fn list(
     State(uploads): State<Arc<Uploads>>,
     Path(name): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let (set, _) = uploads.find(&name, &headers)?;
     let (log, tenant, of) = (uploads.log.clone(), set.tenant().to_owned(), name.clone());
     let found = ask(move || receipt::of_set(&*log, &tenant, &of)).await?;
@@ -159,7 +170,7 @@ async fn one(
     State(uploads): State<Arc<Uploads>>,
     Path((name, id)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let receipt = uploads.receipt(&name, &id, &headers).await?;
     Ok(Json(shown(&receipt)).into_response())
 }
@@ -168,7 +179,7 @@ async fn anomalies(
     State(uploads): State<Arc<Uploads>>,
     Path((name, id)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Result<Response, Response> {
+) -> Result<Response, Refused> {
     let receipt = uploads.receipt(&name, &id, &headers).await?;
     let report = receipt.report.unwrap_or_default();
     let table = finding::csv(&report.findings).map_err(|error| {
@@ -184,12 +195,7 @@ async fn anomalies(
 }
 
 impl Uploads {
-    async fn receipt(
-        &self,
-        name: &str,
-        id: &str,
-        headers: &HeaderMap,
-    ) -> Result<Receipt, Response> {
+    async fn receipt(&self, name: &str, id: &str, headers: &HeaderMap) -> Result<Receipt, Refused> {
         let (set, _) = self.find(name, headers)?;
         let none = || {
             let text = "there is no such upload".to_owned();
@@ -205,7 +211,7 @@ impl Uploads {
 /// Reads in the log on a thread that may wait.
 async fn ask<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
-) -> Result<T, Response> {
+) -> Result<T, Refused> {
     let done = tokio::task::spawn_blocking(work).await;
     match done {
         Ok(Ok(found)) => Ok(found),
@@ -237,7 +243,7 @@ fn refusal(error: &DatasetError) -> Refusal {
 }
 
 /// An answer as RFC 9457 has it.
-fn problem((status, code, detail): Refusal) -> Response {
+fn problem((status, code, detail): Refusal) -> Refused {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({
         "type": "about:blank", "title": title, "status": status.as_u16(), "code": code,
@@ -248,7 +254,7 @@ fn problem((status, code, detail): Refusal) -> Response {
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
         response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
     }
-    response
+    Refused(Box::new(response))
 }
 
 #[cfg(test)]

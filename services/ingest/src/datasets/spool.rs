@@ -14,6 +14,8 @@ use std::time::Duration;
 const BUFFER: usize = 1 << 20;
 /// How long the next bytes may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long all of them may take.
+const WHOLE: Duration = Duration::from_secs(15 * 60);
 /// The longest name of a field.
 const FIELD_CAP: usize = 200;
 
@@ -22,13 +24,21 @@ pub(super) type Refusal = (StatusCode, &'static str, String);
 
 /// The files that a request brings, as it brings them, into `directory`.
 pub(super) async fn receive(
+    request: Multipart,
+    set: &DatasetConfig,
+    directory: &Path,
+) -> Result<Vec<Given>, Refusal> {
+    patient(WHOLE, files(request, set, directory)).await?
+}
+
+async fn files(
     mut request: Multipart,
     set: &DatasetConfig,
     directory: &Path,
 ) -> Result<Vec<Given>, Refusal> {
     let (mut given, mut left) = (Vec::new(), set.max_bytes());
     loop {
-        let field = patient(request.next_field()).await?.map_err(|e| broken(&e))?;
+        let field = patient(PATIENCE, request.next_field()).await?.map_err(|e| broken(&e))?;
         let Some(mut field) = field else { return Ok(given) };
         if given.len() == set.files.len() {
             let text = format!("there are more files than the {} of the set", set.files.len());
@@ -50,7 +60,7 @@ async fn write(
     let mut file = tempfile::tempfile_in(directory).map_err(|error| full(directory, &error))?;
     let mut buffer = Vec::with_capacity(64 << 10);
     loop {
-        let chunk = patient(field.chunk()).await?.map_err(|e| broken(&e))?;
+        let chunk = patient(PATIENCE, field.chunk()).await?.map_err(|e| broken(&e))?;
         if let Some(chunk) = &chunk {
             *left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
                 let most = set.max_bytes();
@@ -75,9 +85,9 @@ async fn write(
     }
 }
 
-async fn patient<T>(what: impl Future<Output = T>) -> Result<T, Refusal> {
-    tokio::time::timeout(PATIENCE, what).await.map_err(|_| {
-        let text = format!("nothing came for {} s; send it again", PATIENCE.as_secs());
+async fn patient<T>(most: Duration, what: impl Future<Output = T>) -> Result<T, Refusal> {
+    tokio::time::timeout(most, what).await.map_err(|_| {
+        let text = format!("it took longer than {} s; send it again", most.as_secs());
         (StatusCode::REQUEST_TIMEOUT, "slow", text)
     })
 }

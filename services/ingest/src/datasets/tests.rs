@@ -12,6 +12,8 @@ use tocsin_service::config::Document;
 use tocsin_stream::Log;
 use tocsin_stream::memory::{Fault, MemoryLog};
 
+mod real;
+
 const SET: &str = r#"
 [[datasets]]
 name = "catalogue"
@@ -27,7 +29,7 @@ references = { namespace_id = "namespaces.namespace_id", parent = "columns.colum
 "#;
 
 /// The set of the tests, with more files.
-pub(super) fn set(more: &str) -> DatasetConfig {
+pub(crate) fn set(more: &str) -> DatasetConfig {
     parse(&format!("{SET}{more}"))
 }
 

@@ -111,7 +111,7 @@ fn value_fault(what: &str, reason: String) -> Fault {
 }
 
 /// A text that keys are made of.
-fn key_part<'a>(what: &str, text: Cow<'a, str>) -> Result<Cow<'a, str>, Fault> {
+pub(crate) fn key_part<'a>(what: &str, text: Cow<'a, str>) -> Result<Cow<'a, str>, Fault> {
     if text.trim().is_empty() {
         return Err(Fault::new("value", format!("the {what} is empty")));
     }

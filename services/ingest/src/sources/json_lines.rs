@@ -11,7 +11,8 @@ use serde_json::Value;
 use std::io::Read;
 use tocsin_domain::event::DatasetRowKind;
 
-pub(super) const KIND: Kind = Kind { name: "json-lines", keys: &["items"], open, upstream: None };
+pub(super) const KIND: Kind =
+    Kind { name: "json-lines", keys: &["items", "type"], open, upstream: None };
 
 /// The largest file that is one JSON value; lines may go on for ever.
 const DOCUMENT_CAP: u64 = 64 << 20;
@@ -163,7 +164,7 @@ impl JsonLines {
 }
 
 /// The value at `a.0.b`; a key that has dots itself is found as it is.
-fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     if let Some(found) = value.get(path) {
         return Some(found);
     }
@@ -174,7 +175,7 @@ fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// A scalar as it is printed; null as nothing; anything else as JSON.
-fn write_text(value: &Value, out: &mut String) {
+pub(crate) fn write_text(value: &Value, out: &mut String) {
     match value {
         Value::Null => {}
         Value::String(text) => out.push_str(text),

@@ -56,6 +56,8 @@ fn line(item: &Item<'_>) -> String {
             Event::DatasetRow(DatasetRow { dataset, kind, line, fields, .. }) => {
                 format!("dataset {dataset} {kind:?} {line} {fields:?}")
             }
+            // No file has any yet.
+            Event::Swipe(swipe) => format!("{swipe:?}"),
         },
     }
 }

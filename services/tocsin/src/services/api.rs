@@ -23,7 +23,8 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     (app.health, app.slot, app.demo) = (vitals.health.clone(), host.slot, host.demo);
     app.tenant = host.settings.tenant.clone();
     app.ids = host.settings.schema_ids.clone();
-    host.serve(tocsin_api::router(app), listener)
+    let router = tocsin_api::router(app).merge(std::mem::take(&mut host.beside));
+    host.serve(router, listener)
 }
 
 fn render(site: Site) -> Render {

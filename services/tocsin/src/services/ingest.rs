@@ -1,21 +1,28 @@
-//! `ingest`: what the sources' folders hold becomes events. One process reads, the others of the
-//! same service stand by.
+//! `ingest`: what the sources' folders hold, and what is pushed, becomes events. One process reads
+//! the folders, the others of the same service stand by; every one of them takes pushes.
 
+use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::service::{Host, Service};
 use crate::settings::Settings;
+use anyhow::Context;
+use std::net::TcpListener;
 use std::sync::Arc;
 use tocsin_ingest::Folders;
+use tocsin_ingest::datasets::http::{self, Uploads};
+use tocsin_ingest::push::settings::PushConfig;
+use tocsin_ingest::push::{self, Push, PushError, ROUTE};
 
-/// Files to events.
+/// Files and pushes to events.
 pub(super) static SERVICE: Service =
     Service { name: "ingest", parts: &["ingest"], tables: false, idle, start };
 
 fn idle(settings: &Settings) -> Option<&'static str> {
     let some = settings.sources.iter().any(|source| source.folder.is_some())
         || settings.datasets.iter().any(|set| set.folder.is_some());
-    (!some).then_some(
-        "no [[sources]] has a `folder`, and no [[datasets]]: name the directory that files come into",
+    (!some && !settings.push.is_on()).then_some(
+        "no [[sources]] has a `folder`, and no [[datasets]]: name the directory that files come \
+         into; and there are no [[producers]] who might push",
     )
 }
 
@@ -32,5 +39,64 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
             !stop.stopped()
         };
         folders.run(&go_on, &mut |report| vitals.metrics.records("ingest", report.tally.rows))
-    })
+    })?;
+    if host.settings.push.is_on() { start_push(host) } else { Ok(()) }
+}
+
+/// Takes events on an address of its own if one is named, else beside the pages if they are here.
+fn start_push(host: &mut Host) -> anyhow::Result<()> {
+    let settings = &host.settings;
+    let configured = (&settings.push, &*settings.sources);
+    let metrics = host.vitals.metrics.clone();
+    let made = Push::new(&host.log(), configured, host.slot, metrics, Arc::new(facts::now));
+    let (push, writer) = made.map_err(|error| match error {
+        PushError::Configuration(text) => Exit::error(Kind::Configuration, text),
+        other => anyhow::Error::new(other),
+    })?;
+    let (limits, pages) = (settings.push.limits.clone(), host.listener.as_ref());
+    let own = match (limits.listen, pages) {
+        (None, Some(pages)) => {
+            let at = pages.local_addr()?;
+            if limits.without_token && !at.ip().is_loopback() {
+                let text = format!(
+                    "[push]: `without_token` is for this machine only, and {at} can be reached from \
+                     others: set `listen` of [push] to an address such as 127.0.0.1:8090"
+                );
+                return Err(Exit::error(Kind::Configuration, text));
+            }
+            None
+        }
+        (listen, _) => Some(listen.unwrap_or(PushConfig::ADDRESS)),
+    };
+    let stop = host.stop.clone();
+    host.spawn("push", move || writer.run(&stop))?;
+    let router = push.router().merge(uploads(host)?);
+    match own {
+        None => host.beside = std::mem::take(&mut host.beside).merge(router),
+        Some(at) => {
+            let listener = TcpListener::bind(at).map_err(|error| {
+                let text =
+                    format!("cannot listen on {at}: {error}; choose another `listen` in [push]");
+                Exit::error(Kind::Unreachable, text)
+            })?;
+            let at = listener.local_addr()?;
+            host.serve(router, listener)?;
+            tracing::info!("events are taken at http://{at}{ROUTE}");
+        }
+    }
+    Ok(())
+}
+
+/// Takes data sets from whoever may push their rows.
+fn uploads(host: &Host) -> anyhow::Result<axum::Router> {
+    let spool = match &host.backend.data {
+        Some(data) => data.join("uploads"),
+        None => std::env::temp_dir(),
+    };
+    std::fs::create_dir_all(&spool).with_context(|| {
+        format!("cannot make {}, where uploads lie while they are read", spool.display())
+    })?;
+    let (settings, gate) = (&host.settings, push::gate(&host.settings.push));
+    let uploads = Uploads::new(host.log(), &settings.datasets, spool, gate, Arc::new(facts::now));
+    Ok(http::router(uploads))
 }

@@ -24,7 +24,7 @@ fn serve(set: DatasetConfig) -> Server {
     let (log, spool) = (memory_log(), tempfile::tempdir().unwrap());
     let authorise: Authorise = Arc::new(|headers, _| match headers.get("authorization") {
         Some(given) if given == "Bearer good" => Ok(()),
-        _ => Err(StatusCode::UNAUTHORIZED.into_response()),
+        _ => Err(Box::new(StatusCode::UNAUTHORIZED.into_response())),
     });
     let now = Arc::new(|| Micros(1_000_000));
     let shared: Arc<dyn Log> = log.clone();

@@ -1,0 +1,292 @@
+//! `POST /v1/events`: events that somebody pushes, as CloudEvents or as JSON that a mapping reads.
+//! What is answered with 202 is durable in the log; what is refused has written nothing. It reads no
+//! file and asks no upstream.
+//!
+//! Read in this order: who may ([`settings`], `producers`), what a request says (`form`, `body`),
+//! what its events are (`read`, `cloud`, `builtin`, `mapped`, `take`), what is kept of them (`lot`,
+//! `keys`) and who writes it (`appender`).
+
+pub mod settings;
+
+mod appender;
+mod body;
+mod builtin;
+mod cloud;
+mod form;
+mod gate;
+mod json;
+mod keys;
+mod lot;
+mod mapped;
+mod problem;
+mod producers;
+mod read;
+mod take;
+
+pub use gate::gate;
+pub use lot::Answer;
+pub use problem::{Refusal, Wrong};
+pub use settings::{PushSettings, section, token_hash};
+
+use crate::settings::SourceConfig;
+use appender::{Appender, Job, Outcome};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use form::Form;
+use keys::{Key, Keys};
+use producers::{Producer, Producers};
+use read::Reader;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
+use tocsin_domain::{Id, Micros};
+use tocsin_service::{Metrics, Stop};
+use tocsin_stream::{Log, LogError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// The route.
+pub const ROUTE: &str = "/v1/events";
+
+/// Takes what is pushed.
+pub struct Push {
+    producers: Producers,
+    reader: Reader,
+    keys: Arc<Keys>,
+    queue: Sender<Job>,
+    /// In kibibytes of bodies.
+    room: Arc<Semaphore>,
+    max_body: usize,
+    metrics: Arc<Metrics>,
+    now: Arc<dyn Fn() -> Micros + Send + Sync>,
+}
+
+/// Writes what was taken; runs on a thread of its own.
+pub struct Writer {
+    appender: Appender,
+    queue: Receiver<Job>,
+}
+
+impl Writer {
+    /// Gives up on a group after that long; for tests.
+    #[cfg(test)]
+    fn patience(mut self, patience: std::time::Duration) -> Writer {
+        self.appender.patience = patience;
+        self
+    }
+
+    /// Writes until it is told to stop and nothing waits any more.
+    ///
+    /// # Errors
+    /// If the log takes nothing more from this process.
+    pub fn run(self, stop: &Stop) -> Result<(), String> {
+        self.appender.run(&self.queue, stop)
+    }
+}
+
+/// Why events cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The log does not answer.
+    #[error("cannot take events: {0}")]
+    Log(#[from] LogError),
+    /// What is configured wrong.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl Push {
+    /// Who takes events into `log`, and who writes them; the slot tells this process from others.
+    ///
+    /// # Errors
+    /// If the log does not answer, or two sources map one type.
+    pub fn new(
+        log: &Arc<dyn Log>,
+        (settings, sources): (&PushSettings, &[SourceConfig]),
+        slot: u32,
+        metrics: Arc<Metrics>,
+        now: Arc<dyn Fn() -> Micros + Send + Sync>,
+    ) -> Result<(Push, Writer), PushError> {
+        let limits = &settings.limits;
+        let reader = Reader::new(sources, limits.max_events).map_err(PushError::Configuration)?;
+        let keys = Arc::new(Keys::read(log.clone(), limits.idempotency_keys)?);
+        let to = (log.clone(), keys.clone());
+        let appender = Appender::new(to, slot, metrics.clone(), now.clone())?;
+        let (sender, queue) = std::sync::mpsc::channel();
+        let push = Push {
+            producers: Producers::new(settings),
+            reader,
+            keys,
+            queue: sender,
+            room: Arc::new(Semaphore::new(limits.queue_bytes >> 10)),
+            max_body: limits.max_body_bytes,
+            metrics,
+            now,
+        };
+        Ok((push, Writer { appender, queue }))
+    }
+
+    /// The route that takes events. Needs a tokio runtime.
+    pub fn router(self) -> Router {
+        let push = Arc::new(self);
+        let other = push.clone();
+        let take = move |request: Request| {
+            let push = push.clone();
+            async move { push.answer(request).await }
+        };
+        let refuse = move || {
+            let detail = "events are posted: POST /v1/events";
+            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail);
+            let response = other.refused(refusal);
+            async move { response }
+        };
+        Router::new().route(ROUTE, post(take).fallback(refuse))
+    }
+
+    async fn answer(self: Arc<Push>, request: Request) -> Response {
+        let begun = Instant::now();
+        let lenient = form::lenient(request.headers());
+        let mut response = match self.clone().take(request).await {
+            Ok(answer) => {
+                self.metrics.pushed(answer.received as u64);
+                accepted(&answer)
+            }
+            Err(refusal) => self.refused(refusal),
+        };
+        if lenient {
+            let applied = HeaderValue::from_static("handling=lenient");
+            response.headers_mut().insert(HeaderName::from_static("preference-applied"), applied);
+        }
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.metrics.http(ROUTE, response.status().as_u16(), begun.elapsed());
+        response
+    }
+
+    fn refused(&self, refusal: Refusal) -> Response {
+        self.metrics.push_refused(refusal.code);
+        refusal.into_response()
+    }
+
+    /// From the head of a request to its events being in the log.
+    async fn take(self: Arc<Push>, request: Request) -> Result<Answer, Refusal> {
+        let (head, body) = request.into_parts();
+        let producer = self.producers.find(&head.headers)?;
+        producer.may(Instant::now())?;
+        let form = Form::read(&head.headers, head.uri.query())?;
+        let room = self.room(body::expected(&head.headers, form.gzip, self.max_body)?)?;
+        let body = body::collect(body, self.max_body).await?;
+        self.metrics.push_bytes(body.len() as u64);
+        // Reading takes its time, and may look into the log: not on a thread that serves others.
+        let push = self.clone();
+        let work = move || push.hand_over(&form, &producer, &body, room);
+        let handed = tokio::task::spawn_blocking(work).await;
+        match handed.unwrap_or_else(|error| Err(Refusal::later("internal", error.to_string())))? {
+            Handed::Known(answer) => Ok(answer),
+            Handed::Waits(reply) => match reply.await {
+                Ok(outcome) => judge(outcome),
+                Err(_) => Err(Refusal::later("stopping", "the process ends; send it again")),
+            },
+        }
+    }
+
+    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let share = (bytes >> 10).max(1).min(u32::MAX as usize) as u32;
+        self.room.clone().try_acquire_many_owned(share).map_err(|_| {
+            Refusal::later("busy", "more waits to be written than the queue holds; send it again")
+        })
+    }
+
+    fn hand_over(
+        &self,
+        form: &Form,
+        producer: &Producer,
+        body: &[u8],
+        _room: OwnedSemaphorePermit,
+    ) -> Result<Handed, Refusal> {
+        let unpacked = match form.gzip {
+            true => &body::unpack(body, self.max_body)?,
+            false => body,
+        };
+        let now = (self.now)();
+        let hash = Id::of("push-body", &[form.described().as_bytes(), unpacked]);
+        let key = match &form.key {
+            None => None,
+            Some(key) => match self.key(producer, key, hash, now)? {
+                Ok(key) => Some(key),
+                Err(answer) => return Ok(Handed::Known(answer)),
+            },
+        };
+        let request = read::Request { form, producer, body: unpacked, hash, now };
+        let (lot, answer) = self.reader.read(&request)?;
+        producer.pushed(answer.received, Instant::now());
+        self.metrics.push_batch(answer.received);
+        if lot.len() == 0 && key.is_none() {
+            return Ok(Handed::Known(answer));
+        }
+        let (reply, waits) = oneshot::channel();
+        let job = Job { lot, answer, key, reply, _room };
+        match self.queue.send(job) {
+            Ok(()) => Ok(Handed::Waits(waits)),
+            Err(_) => Err(Refusal::later("stopping", "the process ends; send it again")),
+        }
+    }
+
+    /// The request's key, held; or the answer that was given to it before.
+    fn key(
+        &self,
+        producer: &Producer,
+        key: &str,
+        body: Id,
+        now: Micros,
+    ) -> Result<Result<Key, Answer>, Refusal> {
+        let name = format!("{}/{key}", producer.name);
+        let id = Keys::id(&name);
+        let hold = self.keys.hold(id).ok_or_else(|| {
+            let detail = "a request with this `Idempotency-Key` is under way; send it again later";
+            let refusal = Refusal::new(StatusCode::CONFLICT, "key-under-way", detail);
+            Refusal { retry_after: Some(std::time::Duration::from_secs(1)), ..refusal }
+        })?;
+        let given = self.keys.find(id, now);
+        let given = given.map_err(|error| Refusal::later("log", error.to_string()))?;
+        match given.map(|given| judge(appender::outcome(given, body))) {
+            None => Ok(Ok(Key { id, name, body, _hold: hold })),
+            Some(answer) => answer.map(Err),
+        }
+    }
+}
+
+/// What a request has come to.
+enum Handed {
+    /// It is in the log, or there is nothing to write.
+    Known(Answer),
+    /// It waits to be written.
+    Waits(oneshot::Receiver<Outcome>),
+}
+
+fn judge(outcome: Outcome) -> Result<Answer, Refusal> {
+    match outcome {
+        Outcome::Written(answer) => Ok(answer),
+        Outcome::OtherBody => {
+            let detail = "this `Idempotency-Key` came with another body before; take a new key";
+            Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail))
+        }
+        Outcome::Later(reason) => {
+            tracing::error!(reason, "what was pushed could not be written in time");
+            let detail = "the log does not answer, and it is not known whether the events are in \
+                          it; send them again, with the same `Idempotency-Key` if there was one";
+            Err(Refusal::later("log", detail))
+        }
+    }
+}
+
+fn accepted(answer: &Answer) -> Response {
+    // Numbers and texts only: it cannot fail.
+    let body = serde_json::to_string(answer).unwrap_or_default();
+    (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests;

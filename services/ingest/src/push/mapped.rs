@@ -1,0 +1,180 @@
+//! Events that a `[[sources]]` entry maps: templates over the data of a CloudEvent and its attributes
+//! (`{ce.region}`), or over plain JSON. The mapping is the very one that files go through.
+
+use super::cloud::Envelope;
+use super::json::{Fault, strict};
+use super::settings::Pushed;
+use super::take::Put;
+use crate::mapping::{Mapping, Origin, RowError};
+use crate::settings::{EventKind, SourceConfig};
+use crate::source::{IngestError, Item};
+use crate::sources::json_lines::{at_path, write_text};
+use crate::template::Row;
+use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
+use tocsin_domain::Micros;
+
+/// What an event is called, where its own keys are its identity.
+const KEY: &str = "push.key";
+/// Its time, where the mapping names none.
+const TIME: &str = "push.time";
+
+/// An entry of `[[sources]]`.
+pub(super) struct Mapped {
+    pub(super) config: SourceConfig,
+    /// For events that have keys of their own.
+    keyed: Pool,
+    /// For those whose identity is what the mapping makes of them.
+    plain: Pool,
+}
+
+/// Mappings that nobody uses at the moment: each is for one thread at a time.
+struct Pool {
+    config: SourceConfig,
+    idle: Mutex<Vec<Mapping>>,
+}
+
+/// Where a mapped event comes from.
+pub(super) struct Whence<'a> {
+    /// What tells it from all others of the producer, if it has that.
+    pub(super) key: Option<String>,
+    /// Stands for its file.
+    pub(super) file: &'a str,
+    pub(super) origin: &'a str,
+    pub(super) index: usize,
+    /// When it was so, if the mapping does not say.
+    pub(super) time: Micros,
+    pub(super) now: Micros,
+}
+
+impl Mapped {
+    /// Nothing for sources that are not of JSON.
+    pub(super) fn new(config: &SourceConfig) -> Result<Option<Mapped>, String> {
+        if config.kind != "json-lines" {
+            return Ok(None);
+        }
+        let mut keyed = config.clone();
+        keyed.id.get_or_insert_with(|| format!("{{{KEY}}}"));
+        keyed.time.get_or_insert_with(|| format!("{{{TIME}}}"));
+        Ok(Some(Mapped {
+            config: config.clone(),
+            keyed: Pool::new(keyed)?,
+            plain: Pool::new(config.clone())?,
+        }))
+    }
+
+    /// A CloudEvent of the type that this entry maps.
+    pub(super) fn cloud(
+        &self,
+        envelope: &Envelope<'_>,
+        whence: &Whence<'_>,
+        put: &mut Put<'_>,
+    ) -> Result<(), Fault> {
+        let whole = envelope.value()?;
+        let data = whole.get("data").unwrap_or(&Value::Null);
+        let mapped = self.map(data, Some(&whole), whence, put);
+        mapped.map_err(|fault| Fault { pointer: "/data".into(), ..fault })
+    }
+
+    /// An object of plain JSON.
+    pub(super) fn plain(
+        &self,
+        raw: &str,
+        whence: &Whence<'_>,
+        put: &mut Put<'_>,
+    ) -> Result<(), Fault> {
+        let data = strict(raw).map_err(|reason| Fault::of("json", reason))?;
+        self.map(&data, None, whence, put)
+    }
+
+    fn map(
+        &self,
+        data: &Value,
+        attributes: Option<&Value>,
+        whence: &Whence<'_>,
+        put: &mut Put<'_>,
+    ) -> Result<(), Fault> {
+        put.meant = Some(Pushed::from(self.config.event));
+        let Value::Object(object) = data else {
+            return Err(Fault::of("json", "what is mapped must be an object"));
+        };
+        let pool = if whence.key.is_some() { &self.keyed } else { &self.plain };
+        pool.with(|mapping| {
+            let (mut text, mut spans) = (String::new(), Vec::new());
+            for name in mapping.names() {
+                let start = text.len();
+                match (name.as_str(), &whence.key) {
+                    (KEY, Some(key)) => text.push_str(key),
+                    (TIME, Some(_)) => text.push_str(&whence.time.to_string()),
+                    _ => {
+                        let found = find(name, data, attributes);
+                        write_text(found.unwrap_or(&Value::Null), &mut text);
+                    }
+                }
+                spans.push((start, text.len()));
+            }
+            let mut texts = Vec::new();
+            if mapping.event() == EventKind::DatasetRow {
+                for (name, field) in object {
+                    let mut text = String::new();
+                    write_text(field, &mut text);
+                    texts.push((name.as_str(), text));
+                }
+            }
+            let all = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+            let line = whence.index as u64 + 1;
+            let at = Origin { file: whence.file, line, text: whence.origin, now: whence.now };
+            let mut refused = None;
+            let mapped =
+                mapping.row(
+                    &Row { text: &text, spans: &spans },
+                    all,
+                    &at,
+                    &mut |item| match item {
+                        Item::Event(event) => put.event(&event).map_err(|fault| {
+                            refused = Some(fault);
+                            IngestError::Stopped
+                        }),
+                        Item::Skipped(_) => {
+                            put.left_out();
+                            Ok(())
+                        }
+                        _ => Ok(()),
+                    },
+                );
+            match (refused, mapped) {
+                (Some(fault), _) => Err(fault),
+                (None, Ok(())) => Ok(()),
+                (None, Err(RowError::Fault(fault))) => Err(Fault::of(fault.class, fault.reason)),
+                (None, Err(RowError::Sink(error))) => Err(Fault::of("value", error.to_string())),
+            }
+        })
+    }
+}
+
+/// What a template names: `{ce.region}` is an attribute of a CloudEvent, all else is of the data.
+fn find<'v>(name: &str, data: &'v Value, attributes: Option<&'v Value>) -> Option<&'v Value> {
+    match (attributes, name.strip_prefix("ce.")) {
+        (Some(attributes), Some(name)) => attributes.get(name),
+        _ => at_path(data, name),
+    }
+}
+
+impl Pool {
+    fn new(config: SourceConfig) -> Result<Pool, String> {
+        let idle = Mutex::new(vec![Mapping::compile(&config)?]);
+        Ok(Pool { config, idle })
+    }
+
+    fn with(&self, work: impl FnOnce(&mut Mapping) -> Result<(), Fault>) -> Result<(), Fault> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = idle().pop();
+        // It was compiled once, so it can be compiled again.
+        let mut mapping = found
+            .map_or_else(|| Mapping::compile(&self.config), Ok)
+            .map_err(|reason| Fault::of("value", reason))?;
+        let done = work(&mut mapping);
+        idle().push(mapping);
+        done
+    }
+}

@@ -1,0 +1,197 @@
+//! From a body to facts: which events are in it, and who reads each of them. Pure: bytes in, a lot and
+//! its answer out, or the reason why not.
+
+use super::builtin::About;
+use super::cloud::Envelope;
+use super::form::{Form, Shape};
+use super::json::{Fault, items};
+use super::lot::{Answer, Lot};
+use super::mapped::{Mapped, Whence};
+use super::problem::Refusal;
+use super::producers::Producer;
+use super::take::{Put, Take};
+use crate::number::Numbers;
+use crate::settings::SourceConfig;
+use axum::http::StatusCode;
+use std::collections::HashMap;
+use tocsin_domain::{Id, Micros};
+
+/// Reads bodies; for many threads at a time.
+pub(super) struct Reader {
+    sources: Vec<Mapped>,
+    /// Which source maps a type of CloudEvents.
+    types: HashMap<String, usize>,
+    numbers: Numbers,
+    most: usize,
+}
+
+/// A request whose body is there.
+pub(super) struct Request<'a> {
+    pub(super) form: &'a Form,
+    pub(super) producer: &'a Producer,
+    pub(super) body: &'a [u8],
+    /// Its hash.
+    pub(super) hash: Id,
+    pub(super) now: Micros,
+}
+
+fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, code, detail)
+}
+
+impl Reader {
+    /// With these mappings, for at most so many events a request.
+    ///
+    /// # Errors
+    /// A type that two sources map, or one of our own.
+    pub(super) fn new(sources: &[SourceConfig], most: usize) -> Result<Reader, String> {
+        let mut reader = Reader {
+            sources: Vec::new(),
+            types: HashMap::new(),
+            numbers: Numbers::new(false, Some(&[])),
+            most,
+        };
+        for config in sources {
+            let Some(mapped) = Mapped::new(config)? else { continue };
+            if let Some(name) = &config.event_type {
+                let own = name.starts_with("tocsin.");
+                if own || reader.types.insert(name.clone(), reader.sources.len()).is_some() {
+                    let why = if own { "is one of our own" } else { "has another source already" };
+                    return Err(format!("source {:?}: the type {name:?} {why}", config.name));
+                }
+            }
+            reader.sources.push(mapped);
+        }
+        Ok(reader)
+    }
+
+    /// What a request becomes.
+    pub(super) fn read(&self, request: &Request<'_>) -> Result<(Lot, Answer), Refusal> {
+        let body = std::str::from_utf8(request.body).map_err(|error| {
+            let at = error.valid_up_to();
+            bad("utf-8", format!("the body is not UTF-8: the byte at {at} is of no character"))
+        })?;
+        let body = body.strip_prefix('\u{feff}').unwrap_or(body);
+        let form = request.form;
+        let rules = (form.lenient, self.most);
+        let mut take = Take::new(request.producer, rules, request.now, request.hash);
+        match form.shape {
+            Shape::Structured => {
+                one_value(body)?;
+                let event = body.trim();
+                take.one(event, |put| self.cloud(Envelope::structured(event)?, request, 0, put));
+            }
+            Shape::Binary => {
+                one_value(body)?;
+                let envelope = || Envelope::binary(&form.attributes, body);
+                take.one(body.trim(), |put| self.cloud(envelope()?, request, 0, put));
+            }
+            Shape::Batch => each(body, &mut take, &|index, event, put| {
+                self.cloud(Envelope::structured(event)?, request, index, put)
+            })?,
+            Shape::Json | Shape::Lines => self.plain(body, request, &mut take)?,
+        }
+        take.done()
+    }
+
+    fn cloud(
+        &self,
+        envelope: Envelope<'_>,
+        request: &Request<'_>,
+        index: usize,
+        put: &mut Put<'_>,
+    ) -> Result<(), Fault> {
+        let Producer { name, tenant, .. } = request.producer;
+        let now = request.now;
+        if let Some(kind) = envelope.built_in() {
+            put.meant = Some(kind);
+            let (envelope, numbers) = (&envelope, &self.numbers);
+            return About { envelope, numbers, tenant, producer: name, now }.read(kind, put);
+        }
+        let mapped = self.types.get(&*envelope.kind).and_then(|at| self.sources.get(*at));
+        let mapped = mapped.filter(|mapped| mapped.config.tenant() == tenant);
+        let Some(mapped) = mapped else {
+            let kind = super::json::start(&envelope.kind);
+            let detail = format!(
+                "nobody maps the type {kind:?}; allowed: tocsin.reading, tocsin.listing, \
+                 tocsin.order-row, tocsin.dataset-row, tocsin.swipe, and the `type` of a \
+                 [[sources]] entry"
+            );
+            return Err(Fault { class: "type", ..Fault::new("/type", detail) });
+        };
+        let own = [name, &*envelope.source, &*envelope.id];
+        let key = serde_json::to_string(&own).map_err(|e| Fault::of("value", e.to_string()))?;
+        let (origin, time) = (envelope.origin(), envelope.time.unwrap_or(now));
+        let whence =
+            Whence { key: Some(key), file: &envelope.source, origin: &origin, index, time, now };
+        mapped.cloud(&envelope, &whence, put)
+    }
+
+    /// Objects, by the mapping that the request names.
+    fn plain(&self, body: &str, request: &Request<'_>, take: &mut Take<'_>) -> Result<(), Refusal> {
+        let (form, producer, now) = (request.form, request.producer, request.now);
+        let wanted = form.source.as_deref().unwrap_or_default();
+        let fits = |mapped: &&Mapped| {
+            mapped.config.name == wanted && mapped.config.tenant() == producer.tenant
+        };
+        let mapped = self.sources.iter().find(fits).ok_or_else(|| {
+            let wanted = super::json::start(wanted);
+            let detail = format!("there is no [[sources]] entry {wanted:?} of kind `json-lines`");
+            Refusal::new(StatusCode::NOT_FOUND, "source", detail)
+        })?;
+        if mapped.config.items.is_some() {
+            let detail = format!("the source {wanted:?} has `items`, so it is for files only");
+            return Err(bad("source", detail));
+        }
+        // The same body again is the same events, another body is others.
+        let file = match &form.key {
+            Some(key) => key.clone(),
+            None => request.hash.to_string(),
+        };
+        let name = &producer.name;
+        let read = |index: usize, object: &str, put: &mut Put<'_>| {
+            let own = [name, &*file, &index.to_string()];
+            let key = form.key.as_ref().and_then(|_| serde_json::to_string(&own).ok());
+            let origin = format!("push:{name}:{file}#{index}");
+            let whence = Whence { key, file: &file, origin: &origin, index, time: now, now };
+            mapped.plain(object, &whence, put)
+        };
+        if form.shape == Shape::Json {
+            if body.trim_start().starts_with('[') {
+                return each(body, take, &read);
+            }
+            one_value(body)?;
+            take.one(body.trim(), |put| read(0, body, put));
+            return Ok(());
+        }
+        for line in body.lines().filter(|line| !line.trim().is_empty()) {
+            let index = take.next();
+            if !take.one(line, |put| read(index, line, put)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every item of an array.
+fn each(
+    body: &str,
+    take: &mut Take<'_>,
+    read: &dyn Fn(usize, &str, &mut Put<'_>) -> Result<(), Fault>,
+) -> Result<(), Refusal> {
+    let parsed = items(body, &mut |item| {
+        let index = take.next();
+        take.one(item, |put| read(index, item, put))
+    });
+    parsed.map_err(|error| {
+        bad("json", format!("the body is no array of events: {error}; nothing was written"))
+    })
+}
+
+/// Refuses a body that is no JSON at all, before anybody asks what it means.
+fn one_value(body: &str) -> Result<(), Refusal> {
+    serde_json::from_str::<&serde_json::value::RawValue>(body)
+        .map(drop)
+        .map_err(|error| bad("json", format!("the body is not JSON: {error}")))
+}
