@@ -3,7 +3,8 @@
 //! known by the cursors, so whoever comes next goes on where the last one stopped.
 
 use crate::cursor;
-use crate::import::{Import, ImportReport};
+use crate::datasets::{DatasetConfig, Loaded, folder::SetFolders};
+use crate::import::{Import, ImportReport, Tally};
 use crate::settings::SourceConfig;
 use crate::source::IngestError;
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ struct Seen {
 pub struct Folders {
     log: Arc<dyn Log>,
     sources: Vec<Folder>,
+    sets: SetFolders,
     observer: Observer,
     worker: Box<dyn Worker>,
     /// Whether this process is the one that reads; pollers look at it too.
@@ -71,7 +73,15 @@ impl Folders {
             Some(Folder { source: source.clone(), path, seen: HashMap::new() })
         };
         let sources = sources.iter().filter_map(folder).collect();
-        Ok(Folders { log, sources, observer, worker, ours: Arc::default(), now })
+        let sets = SetFolders::default();
+        Ok(Folders { log, sources, sets, observer, worker, ours: Arc::default(), now })
+    }
+
+    /// Reads the folders of these sets as well.
+    #[must_use]
+    pub fn datasets(mut self, sets: &[DatasetConfig]) -> Folders {
+        self.sets = SetFolders::new(sets);
+        self
     }
 
     /// Whether this process is the one that reads files, and asks upstreams; for who does it with
@@ -97,6 +107,7 @@ impl Folders {
                 && looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
             {
                 self.look(go_on, observe)?;
+                self.look_for_sets(go_on, observe);
                 looked = Some(Instant::now());
             }
         }
@@ -106,6 +117,18 @@ impl Folders {
     /// Learns whether this process is the one that reads.
     fn follow(&mut self, timeout: Duration) -> Result<(), LogError> {
         follow(&mut *self.worker, &self.ours, &self.observer, timeout)
+    }
+
+    /// Reads every set that is there, whole and not being written.
+    fn look_for_sets(&mut self, go_on: &dyn Fn() -> bool, observe: &mut dyn FnMut(&ImportReport)) {
+        let (worker, ours, observer) = (&mut self.worker, &self.ours, &self.observer);
+        let mut watch = || {
+            // The group must hear of us during a long upload.
+            let heard = follow(&mut **worker, ours, observer, Duration::ZERO);
+            heard.is_ok() && ours.load(Ordering::Relaxed) && go_on()
+        };
+        let mut count = |loaded: &Loaded| observe(&counted(loaded));
+        self.sets.look(&self.log, &self.now, &mut watch, &mut count);
     }
 
     /// Reads every file that is there, new or changed, and not being written.
@@ -154,6 +177,18 @@ impl Folders {
         }
         Ok(())
     }
+}
+
+/// An upload as an import, for whoever counts.
+fn counted(loaded: &Loaded) -> ImportReport {
+    let report = &loaded.report;
+    let (rows, events) = (report.rows, report.events);
+    let (blank, dead_letters) = (report.blank, report.dead_letters);
+    let tally = match loaded.known {
+        true => Tally::default(),
+        false => Tally { rows, events, blank, dead_letters, ..Tally::default() },
+    };
+    ImportReport { tally, already_imported: loaded.known, ..ImportReport::default() }
 }
 
 fn follow(

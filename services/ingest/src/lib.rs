@@ -3,7 +3,8 @@
 //! Read in this order: what a source is ([`source`]) and which there are ([`sources`]), how one is
 //! configured ([`settings`]), how a row becomes events ([`mapping`]), and [`import`], which commits
 //! the events together with how far it has read, so that nothing is lost and nothing comes twice.
-//! [`poll`] does the same with what is asked of others, and [`push`] takes what somebody sends.
+//! [`poll`] does the same with what is asked of others, [`push`] takes what somebody sends, and
+//! [`datasets`] files that belong together.
 
 pub mod source;
 pub mod sources;
@@ -22,6 +23,7 @@ pub mod rows;
 pub mod template;
 
 pub mod cursor;
+pub mod datasets;
 pub mod folders;
 pub mod import;
 pub mod input;

@@ -13,6 +13,7 @@ mod body;
 mod builtin;
 mod cloud;
 mod form;
+mod gate;
 mod json;
 mod keys;
 mod lot;
@@ -22,6 +23,7 @@ mod producers;
 mod read;
 mod take;
 
+pub use gate::gate;
 pub use lot::Answer;
 pub use problem::{Refusal, Wrong};
 pub use settings::{PushSettings, section, token_hash};

@@ -380,7 +380,7 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
 }
 
 /// Whether `name` is `pattern` with each `*` standing for any characters.
-fn fits(pattern: &str, name: &str) -> bool {
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(start) else { return false };
     let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);

@@ -179,14 +179,22 @@ impl Whereabouts {
 
 /// `tocsin import`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tocsin import --source epa june.csv july.csv.gz")]
+#[command(
+    before_help = "Examples:\n  tocsin import --source epa june.csv july.csv.gz\n  tocsin import --dataset catalogue namespaces.csv columns.csv datapoints.csv"
+)]
 pub struct ImportArgs {
     /// Where things are.
     #[command(flatten)]
     pub place: Place,
     /// The name of a [[sources]] entry
-    #[arg(long, value_name = "NAME")]
-    pub source: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "dataset")]
+    pub source: Option<String>,
+    /// The name of a [[datasets]] entry: all its files at once
+    #[arg(long, value_name = "NAME", conflicts_with = "source")]
+    pub dataset: Option<String>,
+    /// With --dataset: write everything that is found wrong into this file, as CSV
+    #[arg(long, value_name = "FILE", requires = "dataset")]
+    pub anomalies: Option<PathBuf>,
     /// Read files that were imported before once more; their events keep their ids
     #[arg(long)]
     pub again: bool,

@@ -23,6 +23,7 @@ use tocsin_domain::watch::Watch;
 use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
 use tocsin_ingest::SourceConfig;
+use tocsin_ingest::datasets::DatasetConfig;
 use tocsin_ingest::push::{self, PushSettings};
 use tocsin_notify::channels::ChannelsSection;
 use tocsin_notify::watches::{WatchEntry, watch_facts};
@@ -30,7 +31,7 @@ use tocsin_service::config::{ConfigError, Document, duration};
 use tocsin_stream::embedded::Sync;
 
 /// The sections that there are.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "tenant",
     "log",
     "store",
@@ -38,6 +39,7 @@ const SECTIONS: [&str; 11] = [
     "topics",
     "channels",
     "sources",
+    "datasets",
     "push",
     "producers",
     "detectors",
@@ -65,6 +67,8 @@ pub struct Settings {
     pub channels: ChannelsSection,
     /// Where events come from.
     pub sources: Vec<SourceConfig>,
+    /// Sets of files that are uploaded together.
+    pub datasets: Vec<DatasetConfig>,
     /// Who may push events, and where.
     pub push: PushSettings,
     /// What is detected.
@@ -157,6 +161,7 @@ impl Settings {
             registry,
             channels: errors.of(document.section("channels")).unwrap_or_default(),
             sources: errors.of(tocsin_ingest::section(document)).unwrap_or_default(),
+            datasets: errors.of(tocsin_ingest::datasets::section(document)).unwrap_or_default(),
             push: errors.of(push::section(document)).unwrap_or_default(),
             tenant,
             conditions,
@@ -173,6 +178,21 @@ impl Settings {
         self.sources.iter().find(|source| source.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.sources.iter().map(|source| source.name.as_str()).collect();
             let text = format!("there is no source {name:?}; configured are: {}", names.join(", "));
+            Exit::error(Kind::Configuration, text)
+        })
+    }
+}
+
+impl Settings {
+    /// The data set of that name.
+    ///
+    /// # Errors
+    /// If there is none; says which there are; exit code 3.
+    pub fn dataset(&self, name: &str) -> anyhow::Result<&DatasetConfig> {
+        self.datasets.iter().find(|set| set.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.datasets.iter().map(|set| set.name.as_str()).collect();
+            let text =
+                format!("there is no data set {name:?}; configured are: {}", names.join(", "));
             Exit::error(Kind::Configuration, text)
         })
     }

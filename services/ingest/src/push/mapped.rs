@@ -8,7 +8,7 @@ use super::take::Put;
 use crate::mapping::{Mapping, Origin, RowError};
 use crate::settings::{EventKind, SourceConfig};
 use crate::source::{IngestError, Item};
-use crate::sources::json_lines::{at_path, write_text};
+use crate::sources::json_lines::{named, write_text};
 use crate::template::Row;
 use serde_json::Value;
 use std::sync::{Mutex, PoisonError};
@@ -50,7 +50,12 @@ pub(super) struct Whence<'a> {
 impl Mapped {
     /// Nothing for sources that are not of JSON.
     pub(super) fn new(config: &SourceConfig) -> Result<Option<Mapped>, String> {
-        if config.kind != "json-lines" {
+        if config.rows.is_some() && config.event_type.is_some() {
+            return Err("`rows` makes rows of documents, and a pushed event is one row: give the \
+                        pushed events a source of their own, without `rows`"
+                .into());
+        }
+        if config.kind != "json-lines" || config.rows.is_some() {
             return Ok(None);
         }
         let mut keyed = config.clone();
@@ -94,7 +99,7 @@ impl Mapped {
         whence: &Whence<'_>,
         put: &mut Put<'_>,
     ) -> Result<(), Fault> {
-        put.meant = Some(Pushed::from(self.config.event));
+        put.meant = Some(Pushed::from(self.config.event.unwrap_or_default()));
         let Value::Object(object) = data else {
             return Err(Fault::of("json", "what is mapped must be an object"));
         };
@@ -156,7 +161,7 @@ impl Mapped {
 fn find<'v>(name: &str, data: &'v Value, attributes: Option<&'v Value>) -> Option<&'v Value> {
     match (attributes, name.strip_prefix("ce.")) {
         (Some(attributes), Some(name)) => attributes.get(name),
-        _ => at_path(data, name),
+        _ => named(data, name),
     }
 }
 

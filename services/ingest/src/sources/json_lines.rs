@@ -223,7 +223,7 @@ impl JsonLines {
 }
 
 /// The value that a template names: `a.0.b`, or the first of `a|b` that is there and not null.
-fn named<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+pub(crate) fn named<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     at_path(value, name).or_else(|| {
         let mut others = name.split('|').filter_map(|path| at_path(value, path.trim()));
         others.find(|found| !found.is_null())

@@ -3,7 +3,6 @@
 
 use super::{Kind, json_lines};
 use crate::calls::{Calls, escaped, json, text_of};
-use crate::settings::SourceConfig;
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
 use serde_json::Value;
 
@@ -149,7 +148,7 @@ mod tests {
     use crate::sources::testing::{asked, config, judged};
 
     fn waqi() -> Box<dyn Upstream> {
-        let config: SourceConfig = config("name = \"a\"\nkind = \"waqi\"\n");
+        let config = config("name = \"a\"\nkind = \"waqi\"\n");
         KIND.upstream.unwrap()(&config).unwrap()
     }
 

@@ -1,6 +1,8 @@
 //! `tocsin import`: files through a configured source into the log, once. Works beside a running
 //! `tocsin up`, and goes on where it was when it was cut short.
 
+mod dataset;
+
 use crate::backend;
 use crate::cli::ImportArgs;
 use crate::exit::{Exit, Kind};
@@ -20,7 +22,10 @@ use tocsin_ingest::{Import, ImportReport};
 /// letters.
 pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let settings = Settings::load(&args.place.config, facts::now())?;
-    let source = settings.source(&args.source)?;
+    if let Some(name) = &args.dataset {
+        return dataset::run(args, &settings, settings.dataset(name)?);
+    }
+    let source = settings.source(args.source.as_deref().unwrap_or_default())?;
     let log = backend::log(&settings, &args.place.data)?;
     let mut dead_letters = 0;
     for path in &args.files {

@@ -6,10 +6,12 @@ use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::service::{Host, Service};
 use crate::settings::Settings;
+use anyhow::Context;
 use std::net::TcpListener;
 use std::sync::Arc;
+use tocsin_ingest::datasets::http::{self, Uploads};
 use tocsin_ingest::push::settings::PushConfig;
-use tocsin_ingest::push::{Push, PushError, ROUTE};
+use tocsin_ingest::push::{self, Push, PushError, ROUTE};
 use tocsin_ingest::{Folders, Office, Poller};
 
 /// Files, answers and pushes to events.
@@ -17,10 +19,12 @@ pub(super) static SERVICE: Service =
     Service { name: "ingest", parts: &["ingest"], tables: false, idle, start };
 
 fn idle(settings: &Settings) -> Option<&'static str> {
-    let some = settings.sources.iter().any(|one| one.folder.is_some() || one.is_polled());
+    let some = settings.sources.iter().any(|one| one.folder.is_some() || one.is_polled())
+        || settings.datasets.iter().any(|set| set.folder.is_some());
     (!some && !settings.push.is_on()).then_some(
-        "no [[sources]] has a `folder` or `every`: name the directory that its files come into, \
-        or say how often it is asked; and there are no [[producers]] who might push",
+        "no [[sources]] has a `folder` or `every`, and no [[datasets]] a `folder`: name the \
+         directory that files come into, or say how often it is asked; and there are no \
+         [[producers]] who might push",
     )
 }
 
@@ -28,8 +32,8 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     let (vitals, stop) = (host.vitals.clone(), host.stop.clone());
     let sources = &host.settings.sources;
     let observer = host.observer("ingest");
-    let mut folders =
-        Folders::new(host.log(), sources, (host.slot, observer), Arc::new(facts::now))?;
+    let folders = Folders::new(host.log(), sources, (host.slot, observer), Arc::new(facts::now))?;
+    let mut folders = folders.datasets(&host.settings.datasets);
     let office = Office {
         log: host.log(),
         now: Arc::new(facts::now),
@@ -83,8 +87,9 @@ fn start_push(host: &mut Host) -> anyhow::Result<()> {
     };
     let stop = host.stop.clone();
     host.spawn("push", move || writer.run(&stop))?;
+    let router = push.router().merge(uploads(host)?);
     match own {
-        None => host.beside = std::mem::take(&mut host.beside).merge(push.router()),
+        None => host.beside = std::mem::take(&mut host.beside).merge(router),
         Some(at) => {
             let listener = TcpListener::bind(at).map_err(|error| {
                 let text =
@@ -92,9 +97,23 @@ fn start_push(host: &mut Host) -> anyhow::Result<()> {
                 Exit::error(Kind::Unreachable, text)
             })?;
             let at = listener.local_addr()?;
-            host.serve(push.router(), listener)?;
+            host.serve(router, listener)?;
             tracing::info!("events are taken at http://{at}{ROUTE}");
         }
     }
     Ok(())
+}
+
+/// Takes data sets from whoever may push their rows.
+fn uploads(host: &Host) -> anyhow::Result<axum::Router> {
+    let spool = match &host.backend.data {
+        Some(data) => data.join("uploads"),
+        None => std::env::temp_dir(),
+    };
+    std::fs::create_dir_all(&spool).with_context(|| {
+        format!("cannot make {}, where uploads lie while they are read", spool.display())
+    })?;
+    let (settings, gate) = (&host.settings, push::gate(&host.settings.push));
+    let uploads = Uploads::new(host.log(), &settings.datasets, spool, gate, Arc::new(facts::now));
+    Ok(http::router(uploads))
 }

@@ -1,0 +1,261 @@
+//! `POST /v1/datasets/{name}`: an upload over HTTP, and what came of the last ones. What is answered
+//! with 201 is durable in the log; what is refused has written nothing of the set. Who may is asked
+//! of whoever joins this router to others.
+
+use super::load::{Loaded, Loader};
+use super::receipt::{self, Receipt};
+use super::settings::{DatasetConfig, FileConfig};
+use super::spool::{self, Refusal};
+use super::upload::Upload;
+use super::{DatasetError, finding};
+use crate::IngestError;
+use axum::extract::multipart::Multipart;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tocsin_domain::{Id, Micros};
+use tocsin_service::config::suggest;
+use tocsin_stream::{Log, LogError};
+use tokio::sync::Semaphore;
+
+/// How many uploads are received or written at a time.
+const AT_ONCE: usize = 4;
+/// How many uploads of a set are shown.
+const SHOWN: usize = 20;
+
+/// Says whether whoever sends these headers may upload and see the set, or ask at all if there is no
+/// such set; if not, the answer to give.
+pub type Authorise =
+    Arc<dyn Fn(&HeaderMap, Option<&DatasetConfig>) -> Result<(), Box<Response>> + Send + Sync>;
+
+/// Takes uploads.
+pub struct Uploads {
+    log: Arc<dyn Log>,
+    sets: Vec<(DatasetConfig, Arc<Mutex<()>>)>,
+    spool: PathBuf,
+    now: Arc<dyn Fn() -> Micros + Send + Sync>,
+    authorise: Authorise,
+    room: Arc<Semaphore>,
+}
+
+impl Uploads {
+    /// Takes uploads of `sets` into `log`; `spool` is a directory for what is under way.
+    pub fn new(
+        log: Arc<dyn Log>,
+        sets: &[DatasetConfig],
+        spool: PathBuf,
+        authorise: Authorise,
+        now: Arc<dyn Fn() -> Micros + Send + Sync>,
+    ) -> Uploads {
+        let sets = sets.iter().map(|set| (set.clone(), Arc::default())).collect();
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        Uploads { log, sets, spool, now, authorise, room }
+    }
+}
+
+/// The routes. Needs a tokio runtime.
+pub fn router(uploads: Uploads) -> Router {
+    Router::new()
+        .route("/v1/datasets/{name}", get(list).post(take))
+        .route("/v1/datasets/{name}/uploads/{id}", get(one))
+        .route("/v1/datasets/{name}/uploads/{id}/anomalies.csv", get(anomalies))
+        // Each set has its own limit, which counts while it comes.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Arc::new(uploads))
+}
+
+/// The answer to what is not taken.
+struct Refused(Box<Response>);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+/// A set, and whom to wait for before it is written.
+type Found<'u> = &'u (DatasetConfig, Arc<Mutex<()>>);
+
+impl Uploads {
+    fn find(&self, name: &str, headers: &HeaderMap) -> Result<Found<'_>, Refused> {
+        let found = self.sets.iter().find(|(set, _)| set.name == name);
+        (self.authorise)(headers, found.map(|(set, _)| set)).map_err(Refused)?;
+        let Some(found) = found else {
+            let names = || self.sets.iter().map(|(set, _)| set.name.as_str());
+            let meant = suggest(name, names()).map(|name| format!("; did you mean `{name}`?"));
+            let text = format!("there is no such data set{}", meant.unwrap_or_default());
+            return Err(problem((StatusCode::NOT_FOUND, "dataset", text)));
+        };
+        Ok(found)
+    }
+}
+
+async fn take(
+    State(uploads): State<Arc<Uploads>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (set, turn) = uploads.find(&name, request.headers())?;
+    let Ok(_room) = uploads.room.clone().try_acquire_owned() else {
+        let text = format!("{AT_ONCE} uploads are under way; send it again");
+        return Err(problem((StatusCode::SERVICE_UNAVAILABLE, "busy", text)));
+    };
+    let multipart = Multipart::from_request(request, &()).await.map_err(|error| {
+        let text = format!("{}; send multipart/form-data, a field a file", error.body_text());
+        problem((StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", text))
+    })?;
+    let given = spool::receive(multipart, set, &uploads.spool).await.map_err(problem)?;
+    let (turn, set, log, now) =
+        (turn.clone(), set.clone(), uploads.log.clone(), uploads.now.clone());
+    // It is written to its end even if whoever sent it goes away.
+    let work = tokio::task::spawn_blocking(move || {
+        let _room = _room;
+        let upload = Upload::of(&set, given)?;
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        Loader::new(log, &set, now).load(&upload, &mut || true)
+    });
+    match work.await {
+        Ok(Ok(loaded)) => Ok(taken(&name, loaded)),
+        Ok(Err(error)) => Err(problem(refusal(&error))),
+        Err(error) => {
+            tracing::error!(%error, dataset = name, "an upload has failed");
+            let text = "the upload has failed; send it again".to_owned();
+            Err(problem((StatusCode::INTERNAL_SERVER_ERROR, "internal", text)))
+        }
+    }
+}
+
+fn taken(name: &str, loaded: Loaded) -> Response {
+    let place = format!("/v1/datasets/{name}/uploads/{}", loaded.upload);
+    let status = if loaded.known { StatusCode::OK } else { StatusCode::CREATED };
+    let body = json!({
+        "dataset": name, "upload": loaded.upload, "known": loaded.known,
+        "resumed_after_rows": loaded.resumed, "report": loaded.report,
+    });
+    (status, [(LOCATION, place), (CACHE_CONTROL, "no-store".to_owned())], Json(body))
+        .into_response()
+}
+
+async fn list(
+    State(uploads): State<Arc<Uploads>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let (set, _) = uploads.find(&name, &headers)?;
+    let (log, tenant, of) = (uploads.log.clone(), set.tenant().to_owned(), name.clone());
+    let found = ask(move || receipt::of_set(&*log, &tenant, &of)).await?;
+    let file = |file: &FileConfig| {
+        json!({
+            "name": file.name, "pattern": file.pattern, "optional": file.optional,
+            "key": file.key, "required": file.required, "references": file.references,
+        })
+    };
+    let files: Vec<_> = set.files.iter().map(file).collect();
+    let shown: Vec<_> = found.iter().rev().take(SHOWN).map(shown).collect();
+    let (all, limits) = (found.len(), (set.max_rows(), set.max_bytes()));
+    Ok(Json(json!({
+        "dataset": name, "files": files, "max_rows": limits.0, "max_bytes": limits.1,
+        "uploads_in_all": all, "uploads": shown,
+    }))
+    .into_response())
+}
+
+async fn one(
+    State(uploads): State<Arc<Uploads>>,
+    Path((name, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let receipt = uploads.receipt(&name, &id, &headers).await?;
+    Ok(Json(shown(&receipt)).into_response())
+}
+
+async fn anomalies(
+    State(uploads): State<Arc<Uploads>>,
+    Path((name, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let receipt = uploads.receipt(&name, &id, &headers).await?;
+    let report = receipt.report.unwrap_or_default();
+    let table = finding::csv(&report.findings).map_err(|error| {
+        problem((StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))
+    })?;
+    let headers = [
+        (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (CONTENT_DISPOSITION, "attachment; filename=\"anomalies_report.csv\"".to_owned()),
+        (HeaderName::from_static("x-content-type-options"), "nosniff".to_owned()),
+        (HeaderName::from_static("x-anomalies-in-all"), report.found_in_all().to_string()),
+    ];
+    Ok((headers, table).into_response())
+}
+
+impl Uploads {
+    async fn receipt(&self, name: &str, id: &str, headers: &HeaderMap) -> Result<Receipt, Refused> {
+        let (set, _) = self.find(name, headers)?;
+        let none = || {
+            let text = "there is no such upload".to_owned();
+            problem((StatusCode::NOT_FOUND, "upload", text))
+        };
+        let id = Id::parse(id).ok_or_else(none)?;
+        let (log, whose) = (self.log.clone(), (set.tenant().to_owned(), name.to_owned()));
+        let found = ask(move || receipt::find(&*log, (&whose.0, &whose.1), id)).await?;
+        found.ok_or_else(none)
+    }
+}
+
+/// Reads in the log on a thread that may wait.
+async fn ask<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, Refused> {
+    let done = tokio::task::spawn_blocking(work).await;
+    match done {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(problem(away(&error.to_string()))),
+        Err(error) => Err(problem(away(&error.to_string()))),
+    }
+}
+
+fn away(error: &str) -> Refusal {
+    tracing::error!(error, "the log does not answer");
+    (StatusCode::SERVICE_UNAVAILABLE, "log", "the log does not answer; ask again".to_owned())
+}
+
+fn shown(receipt: &Receipt) -> serde_json::Value {
+    json!({
+        "upload": receipt.upload, "begun": receipt.begun.to_string(), "rows": receipt.rows,
+        "done": receipt.done, "report": receipt.report,
+    })
+}
+
+fn refusal(error: &DatasetError) -> Refusal {
+    let (status, code) = match error {
+        DatasetError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+        DatasetError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+        DatasetError::Ingest(IngestError::Fenced { .. }) => (StatusCode::CONFLICT, "other-upload"),
+        DatasetError::Ingest(error) => return away(&error.to_string()),
+    };
+    (status, code, error.to_string())
+}
+
+/// An answer as RFC 9457 has it.
+fn problem((status, code, detail): Refusal) -> Refused {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({
+        "type": "about:blank", "title": title, "status": status.as_u16(), "code": code,
+        "detail": detail,
+    });
+    let kind = [(CONTENT_TYPE, "application/problem+json"), (CACHE_CONTROL, "no-store")];
+    let mut response = (status, kind, body.to_string()).into_response();
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
+        response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
+    }
+    Refused(Box::new(response))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The open transaction of an upload, and how far it is. What an earlier try had written goes by
+//! and is not written again; where one row ends and the next begins, it may be cut.
+
+use super::load::Ending;
+use super::plan::{Fate, Line};
+use super::receipt::{self, Receipt};
+use super::report::Report;
+use super::settings::DatasetConfig;
+use super::table::Fault;
+use crate::cursor;
+use crate::mapping::DEAD_LETTER_CAP;
+use crate::source::IngestError;
+use std::time::Duration;
+use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::event::{DatasetRow, DatasetRowKind, subject_key};
+use tocsin_domain::topics::{DATASETS_ROWS, DEAD_LETTERS};
+use tocsin_domain::{Id, Micros, wire};
+use tocsin_stream::{CommitError, Log, Transaction, Worker};
+
+/// Bytes of rows in a transaction, after which it is committed even if it has few.
+const BATCH_BYTES: usize = 4 << 20;
+/// How often a commit is tried before the upload gives up.
+const COMMIT_TRIES: u32 = 12;
+
+/// Writes one upload.
+pub(super) struct Press<'l> {
+    set: &'l DatasetConfig,
+    worker: Box<dyn Worker>,
+    transaction: Transaction,
+    rows: usize,
+    dead: usize,
+    receipts: usize,
+    receipt: Receipt,
+    receipt_key: Vec<u8>,
+    key: Vec<u8>,
+    /// Rows that went by, of every kind.
+    seen: u64,
+    /// Rows of the open transaction, and their bytes.
+    open: (u64, usize),
+    now: Micros,
+}
+
+impl<'l> Press<'l> {
+    /// Goes on after what `receipt` says.
+    pub(super) fn new(
+        log: &dyn Log,
+        set: &'l DatasetConfig,
+        worker: Box<dyn Worker>,
+        receipt: Receipt,
+    ) -> Result<Press<'l>, Ending> {
+        let mut transaction = Transaction::default();
+        let mut register = |topic: &str| -> Result<usize, Ending> {
+            Ok(transaction.register(topic, log.partitions(topic)?))
+        };
+        let (rows, dead) = (register(DATASETS_ROWS)?, register(DEAD_LETTERS)?);
+        let receipts = register(cursor::TOPIC)?;
+        let mut key = Vec::new();
+        subject_key(&mut key, set.tenant(), &set.name);
+        Ok(Press {
+            set,
+            worker,
+            transaction,
+            rows,
+            dead,
+            receipts,
+            receipt_key: receipt::key(set.tenant(), &set.name, receipt.upload),
+            now: receipt.begun,
+            receipt,
+            key,
+            seen: 0,
+            open: (0, 0),
+        })
+    }
+
+    /// The note that the set is opened or closed, with what it says.
+    pub(super) fn border(&mut self, kind: DatasetRowKind, fields: &[(String, String)]) {
+        let (word, row) = match kind {
+            DatasetRowKind::Closed => ("closed", self.seen + 1),
+            _ => ("opened", 0),
+        };
+        let (tenant, set) = (self.set.tenant(), self.set.name.as_str());
+        let upload = self.receipt.upload;
+        let parts = [tenant.as_bytes(), set.as_bytes(), upload.as_bytes(), word.as_bytes()];
+        let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.event(&DatasetRow {
+            id: Id::of("dataset-row", &parts),
+            tenant,
+            dataset: set,
+            kind,
+            file: "",
+            line: 0,
+            fields: fields.collect(),
+            event_time: self.receipt.time(row),
+            arrival_time: self.now,
+            source: set,
+        });
+    }
+
+    /// A row, unless it is written already.
+    pub(super) fn line(&mut self, line: Line<'_>) {
+        self.seen += 1;
+        if self.seen <= self.receipt.rows {
+            return;
+        }
+        self.open = (self.open.0 + 1, self.open.1 + line.raw.len());
+        let (tenant, set) = (self.set.tenant(), self.set.name.as_str());
+        let number = line.line.to_be_bytes();
+        let whose = [tenant.as_bytes(), set.as_bytes()];
+        let parts = [whose[0], whose[1], line.file.as_bytes(), &number, &line.raw];
+        match &line.fate {
+            Fate::Blank => {}
+            Fate::Event(fields) => self.event(&DatasetRow {
+                id: Id::of("dataset-row", &parts),
+                tenant,
+                dataset: set,
+                kind: DatasetRowKind::Row,
+                file: line.name,
+                line: i64::try_from(line.line).unwrap_or(i64::MAX),
+                fields: fields.iter().map(|(name, value)| (*name, &**value)).collect(),
+                event_time: self.receipt.time(self.seen),
+                arrival_time: self.now,
+                source: set,
+            }),
+            Fate::Dead(fault) => {
+                let letter = self.letter(Id::of("dead-letter", &parts), &line, fault);
+                let builder = self.transaction.to(self.dead, &letter.key);
+                builder.push_with(&letter.key, |out| wire::write(&letter, out));
+            }
+        }
+    }
+
+    fn event(&mut self, row: &DatasetRow<'_>) {
+        let builder = self.transaction.to(self.rows, &self.key);
+        builder.push_with(&self.key, |out| wire::write(row, out));
+    }
+
+    fn letter(&self, id: Id, line: &Line<'_>, fault: &Fault) -> DeadLetter {
+        let kept = &line.raw[..line.raw.len().min(DEAD_LETTER_CAP)];
+        let cut = match line.raw.len() > kept.len() {
+            true => format!("; only the first {DEAD_LETTER_CAP} bytes of the row are kept"),
+            false => String::new(),
+        };
+        DeadLetter {
+            id,
+            topic: DATASETS_ROWS.to_owned(),
+            position: None,
+            origin: format!("{}:{}", line.name, line.line),
+            key: self.key.clone(),
+            value: kept.to_vec(),
+            class: fault.kind.word().to_owned(),
+            reason: format!("{}{cut}", fault.reason),
+            service: "ingest".to_owned(),
+            at: self.now,
+        }
+    }
+
+    /// Whether there is enough for a commit.
+    pub(super) fn is_full(&self, rows: u64) -> bool {
+        self.open.0 >= rows || self.open.1 >= BATCH_BYTES
+    }
+
+    /// All rows went by.
+    pub(super) fn done(&mut self, report: Report) {
+        self.receipt.done = true;
+        self.receipt.report = Some(report);
+    }
+
+    /// Commits what is open, with how far it is.
+    pub(super) fn commit(&mut self, now: &dyn Fn() -> Micros) -> Result<(), Ending> {
+        self.receipt.rows = self.receipt.rows.max(self.seen);
+        let value = serde_json::to_vec(&self.receipt)
+            .map_err(|e| IngestError::Commit(format!("the receipt cannot be written: {e}")))?;
+        let builder = self.transaction.to(self.receipts, &self.receipt_key);
+        builder.push(&self.receipt_key, Some(&value));
+        self.transaction.time = self.now;
+        self.try_commit()?;
+        self.open = (0, 0);
+        self.now = now();
+        Ok(())
+    }
+
+    fn try_commit(&mut self) -> Result<(), Ending> {
+        let mut pause = Duration::from_millis(20);
+        for attempt in 1.. {
+            match self.worker.commit(&mut self.transaction) {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Retriable(reason)) if attempt >= COMMIT_TRIES => {
+                    return Err(IngestError::Commit(reason).into());
+                }
+                Err(CommitError::Retriable(_)) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                // A new worker would shut out the upload that has shut out this one.
+                Err(CommitError::Fatal(reason)) => {
+                    let name = self.set.name.clone();
+                    return Err(IngestError::Fenced { name, reason }.into());
+                }
+                // A new worker and the receipt tell what is committed, whichever it was.
+                Err(other) => return Err(Ending::Restart(other.to_string())),
+            }
+        }
+        Ok(())
+    }
+}
