@@ -3,7 +3,6 @@
 
 use super::{Kind, json_lines};
 use crate::calls::{Calls, escaped, json, text_of};
-use crate::settings::SourceConfig;
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
 use serde_json::Value;
 
@@ -146,6 +145,7 @@ fn error(text: &Value) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::SourceConfig;
     use crate::sources::testing::{asked, config, judged};
 
     fn waqi() -> Box<dyn Upstream> {
