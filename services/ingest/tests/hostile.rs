@@ -167,7 +167,7 @@ fn csv_of_any_kind() {
 
 #[test]
 fn json_of_any_kind() {
-    for kind in ["json-lines", "json-items", "json-rows"] {
+    for kind in ["json-lines", "json-items", "json-rows", "http", "http-feed"] {
         try_hard(kind);
     }
 }

@@ -8,7 +8,7 @@ use tocsin_ingest::{jq, mapping, section, sources};
 use tocsin_service::config::Document;
 
 /// Every kind, with the least that it must be told.
-pub const KINDS: [(&str, &str); 14] = [
+pub const KINDS: [(&str, &str); 16] = [
     ("airnow", "kind = \"airnow\""),
     ("aqicn", "kind = \"aqicn\""),
     (
@@ -18,6 +18,17 @@ pub const KINDS: [(&str, &str); 14] = [
     ("ebay", "kind = \"ebay\""),
     ("ebay-finding", "kind = \"ebay-finding\""),
     ("geonames", "kind = \"geonames\""),
+    (
+        "http",
+        "kind = \"http\"\nevent = \"listing\"\nlisting = \"{id}\"\nprice = \"{p}\"\n\
+        currency = \"EUR\"\npage = \"n\"\nitems = \"items\"\n\
+        address = \"https://upstream.test/base/x?q={search}\"",
+    ),
+    (
+        "http-feed",
+        "kind = \"http\"\nevent = \"dataset-row\"\nformat = \"rss\"\n\
+        address = \"https://upstream.test/base/feed\"",
+    ),
     ("json-items", "kind = \"json-lines\"\nevent = \"dataset-row\"\nitems = \"a.0.b\""),
     (
         "json-lines",
@@ -51,7 +62,10 @@ impl Victim {
     pub fn of(name: &str) -> Victim {
         let (_, text) = KINDS.iter().find(|(kind, _)| *kind == name).unwrap();
         let address = "https://upstream.test/base";
-        let asked = !text.contains("csv") && !text.contains("finding") && !text.contains("json-");
+        let asked = !text.contains("address")
+            && !text.contains("csv")
+            && !text.contains("finding")
+            && !text.contains("json-");
         let more = if asked { format!("address = \"{address}\"\n") } else { String::new() };
         let text = format!("[[sources]]\nname = \"a\"\n{text}\n{more}");
         let config = section(&Document::parse(&text, "t.toml").unwrap()).unwrap().remove(0);
