@@ -107,6 +107,10 @@ impl Found {
                 self.ids.push(row.id.to_string());
                 self.others += 1;
             }
+            Event::Swipe(swipe) => {
+                self.ids.push(swipe.id.to_string());
+                self.others += 1;
+            }
         }
     }
 }
