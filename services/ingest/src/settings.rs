@@ -1,6 +1,6 @@
 //! `[[sources]]` in `tocsin.toml`: how rows are read and what in them stands for what.
 
-use crate::poll::settings::{Length, Search};
+use crate::poll::settings::{Format, Length, Search};
 use crate::sources;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -172,19 +172,6 @@ impl EventKind {
             EventKind::DatasetRow => topics::DATASETS_ROWS,
         }
     }
-}
-
-/// What an answer over HTTP is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// One value, an array, or an object a line.
-    #[default]
-    Json,
-    /// Delimited text.
-    Csv,
-    /// RSS or Atom.
-    Rss,
 }
 
 /// How bytes are text.

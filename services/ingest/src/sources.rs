@@ -34,11 +34,7 @@ pub const KINDS: &[Kind] = &[csv::KIND, http::KIND, json_lines::KIND];
 /// # Errors
 /// What is wrong with it.
 pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
-    let names = || KINDS.iter().map(|kind| kind.name);
-    let kind = KINDS.iter().find(|kind| kind.name == config.kind).ok_or_else(|| {
-        let allowed = names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        format!("kind `{}` is not known; allowed: {allowed}", config.kind)
-    })?;
+    let kind = kind_of(config)?;
     let foreign = KINDS
         .iter()
         .flat_map(|other| other.keys)
@@ -47,6 +43,22 @@ pub fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
         Some(key) => Err(format!("`{key}` is not a key of a source of kind `{}`", kind.name)),
         None => (kind.open)(config),
     }
+}
+
+/// What is asked for the files of the source that `config` describes; `None` if its kind asks
+/// nobody.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn upstream(config: &SourceConfig) -> Result<Option<Box<dyn Upstream>>, String> {
+    kind_of(config)?.upstream.map(|upstream| upstream(config)).transpose()
+}
+
+fn kind_of(config: &SourceConfig) -> Result<&'static Kind, String> {
+    KINDS.iter().find(|kind| kind.name == config.kind).ok_or_else(|| {
+        let allowed = KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect::<Vec<_>>();
+        format!("kind `{}` is not known; allowed: {}", config.kind, allowed.join(", "))
+    })
 }
 
 #[cfg(test)]
