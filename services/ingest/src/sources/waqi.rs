@@ -145,7 +145,6 @@ fn error(text: &Value) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::SourceConfig;
     use crate::sources::testing::{asked, config, judged};
 
     fn waqi() -> Box<dyn Upstream> {
