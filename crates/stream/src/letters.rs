@@ -96,7 +96,7 @@ impl Letters {
                     }
                     Ok::<(), LogError>(())
                 })?;
-                if topic == DEAD_LETTERS {
+                if topic == DEAD_LETTERS && start > 0 {
                     self.letters.retain(|_, l| l.partition != number || l.offset >= start);
                 }
                 self.next.insert(at, next);
@@ -106,9 +106,9 @@ impl Letters {
     }
 
     fn take_letter(&mut self, record: &Record<'_>, ids: &SchemaIds) {
-        let letter = record.value.map(|value| wire::read_owned::<DeadLetter>(value, ids));
-        let Some(Ok(letter)) = letter else {
-            self.unreadable += u64::from(letter.is_some());
+        let Some(value) = record.value else { return };
+        let Ok(letter) = wire::read_owned::<DeadLetter>(value, ids) else {
+            self.unreadable += 1;
             return;
         };
         let (groups, group) = (&mut self.groups, letter.group());
@@ -168,7 +168,8 @@ impl Letters {
     }
 
     fn fitting<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = (&'a Id, &'a Known)> {
-        let fits = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
+        let fits =
+            |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|w| w == found);
         let of_group = |group: &Group| {
             fits(&filter.topic, &group.topic)
                 && fits(&filter.class, &group.class)
@@ -186,7 +187,8 @@ impl Letters {
 
     /// Whether the letter is there and nothing has become of it.
     pub fn is_open(&self, id: Id) -> bool {
-        self.letters.contains_key(&id) && !self.decisions.get(&id).is_some_and(DeadDecision::is_final)
+        self.letters.contains_key(&id)
+            && !self.decisions.get(&id).is_some_and(DeadDecision::is_final)
     }
 
     /// Whether the log holds such a letter.
@@ -208,7 +210,11 @@ impl Letters {
     ///
     /// # Errors
     /// If the log does not answer.
-    pub fn letter(&self, log: &dyn Log, id: Id) -> Result<Option<(DeadLetter, Position)>, LogError> {
+    pub fn letter(
+        &self,
+        log: &dyn Log,
+        id: Id,
+    ) -> Result<Option<(DeadLetter, Position)>, LogError> {
         let Some(known) = self.letters.get(&id) else { return Ok(None) };
         let at = TopicPartition::new(DEAD_LETTERS, known.partition);
         let batch = log.read(&at, known.offset, 1)?;

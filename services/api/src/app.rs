@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::delivery::Delivery;
 use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
 use tocsin_service::{Health, Metrics};
 use tocsin_store::Store;
-use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_stream::letters::Letters;
 use tocsin_stream::{Log, Worker};
 

@@ -70,7 +70,8 @@ pub fn resume(
     let Some(pause) = find(log, config).map_err(unknown)? else { return Ok(None) };
     let ended = Pause { resumed: Some((by.to_owned(), now)), ..pause };
     let value = serde_json::to_vec(&ended).map_err(|e| CommitError::Fatal(e.to_string()))?;
-    let mut work = Transaction { time: now, ..Transaction::default() };
+    let mut work = Transaction::default();
+    work.time = now;
     let topic = work.register(cursor::TOPIC, log.partitions(cursor::TOPIC).map_err(unknown)?);
     let key = key(config);
     work.to(topic, &key).push(&key, Some(&value));

@@ -3,7 +3,7 @@
 
 use crate::mapping::Origin;
 use crate::settings::SourceConfig;
-use crate::source::{Again, IngestError, Item, Skipped, Source};
+use crate::source::{Again, Event, IngestError, Item, Skipped, Source};
 use crate::sources;
 use std::collections::HashMap;
 use tocsin_domain::dead_letter::DeadLetter;
@@ -61,10 +61,14 @@ impl Redriver {
         let name = source_of(letter);
         if letter.cut {
             let kept = letter.value.len();
-            return dead(format!("only its first {kept} bytes are kept; import its file once more"));
+            return dead(format!(
+                "only its first {kept} bytes are kept; import its file once more"
+            ));
         }
         let Some((config, source)) = self.sources.get_mut(name) else {
-            return dead(format!("no source is called {name:?} any more; configure it again, or drop it"));
+            return dead(format!(
+                "no source is called {name:?} any more; configure it again, or drop it"
+            ));
         };
         let topic = config.event.topic();
         let (file, line) = place(&letter.origin);
@@ -87,9 +91,8 @@ impl Redriver {
 fn take(found: &mut Outcome, topic: &'static str, item: Item<'_>) {
     match item {
         Item::Event(event) => {
-            use crate::source::Event::DatasetRow;
             // A row says nothing of where its data set begins and ends.
-            if matches!(&event, DatasetRow(row) if row.kind != DatasetRowKind::Row) {
+            if matches!(&event, Event::DatasetRow(row) if row.kind != DatasetRowKind::Row) {
                 return;
             }
             let (mut key, mut value) = (Vec::new(), Vec::new());
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_comes_of_a_letter_is_what_would_have_come_of_its_row() {
-        let csv = "s;t;p\r\n\"A;1\";1.2.2020;\"7\n\"\r\nB;2020-01-02;5\r\n";
+        let csv = "s;t;p;n\r\n\"A;1\";01.02.2020;7;\"x\ny\"\r\nB;2020-01-02;5;\r\n";
         let json = r#"{"all": [{"id": "x", "p": "1,5"}, {"id": "y", "p": "2"}]}"#;
         for (text, file, bytes, fixed) in [
             (CSV, "a:b.csv", csv, "time_format = [\"%d.%m.%Y\", \"%Y-%m-%d\"]\n"),
@@ -185,7 +188,7 @@ mod tests {
     #[test]
     fn why_a_letter_cannot_be_read_again_is_said() {
         let (letters, _) = read(CSV, "a.csv", b"s,t,p\nA,x,7\nA,2020-01-01,\"7\nx\n");
-        let [time, quote] = letters.as_slice() else { panic!("{letters:?}") };
+        let (time, quote) = (&letters[0], &letters[1]);
         let old = DeadLetter { source: String::new(), ..time.clone() };
         for (text, letter, wanted) in [
             (CSV, &old, "is not a time"),

@@ -87,7 +87,12 @@ impl<'a> Redrive<'a> {
     ///
     /// # Errors
     /// If the log does not answer or does not take it. What was told of stays.
-    pub fn run(&mut self, letters: &Letters, wanted: &[Id], tell: &mut Tell<'_>) -> anyhow::Result<()> {
+    pub fn run(
+        &mut self,
+        letters: &Letters,
+        wanted: &[Id],
+        tell: &mut Tell<'_>,
+    ) -> anyhow::Result<()> {
         let mut judge = Judge::new(self.settings, self.now)?;
         for some in wanted.chunks(AT_ONCE) {
             let these: HashSet<Id> = some.iter().copied().collect();
@@ -205,7 +210,9 @@ fn fate(letter: &DeadLetter, judged: tocsin_ingest::redrive::Outcome) -> Fate {
 ///
 /// # Errors
 /// If a source is configured wrong.
-pub fn words(settings: &Settings) -> anyhow::Result<Arc<dyn Fn(&DeadLetter) -> String + Send + Sync>> {
+pub fn words(
+    settings: &Settings,
+) -> anyhow::Result<Arc<dyn Fn(&DeadLetter) -> String + Send + Sync>> {
     let judge = Mutex::new(Judge::new(settings, Micros::default())?);
     Ok(Arc::new(move |letter| {
         let mut judge = judge.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +221,10 @@ pub fn words(settings: &Settings) -> anyhow::Result<Arc<dyn Fn(&DeadLetter) -> S
         match fate.dead {
             Some(reason) => format!("still dead: {reason}"),
             None if count == 0 => format!("nothing comes of it: {}", fate.nothing),
-            None => format!("gives {count} events for {}, less those that are there already", fate.topic),
+            None => format!(
+                "gives {count} events for {}, less those that are there already",
+                fate.topic
+            ),
         }
     }))
 }
@@ -223,7 +233,12 @@ pub fn words(settings: &Settings) -> anyhow::Result<Arc<dyn Fn(&DeadLetter) -> S
 ///
 /// # Errors
 /// If the log does not answer.
-pub fn of_one(log: &dyn Log, settings: &Settings, letter: &DeadLetter, now: Micros) -> anyhow::Result<Fate> {
+pub fn of_one(
+    log: &dyn Log,
+    settings: &Settings,
+    letter: &DeadLetter,
+    now: Micros,
+) -> anyhow::Result<Fate> {
     let mut judge = Judge::new(settings, now)?;
     let mut fate = fate(letter, judge.judge(letter));
     let found = Present::look(log, std::slice::from_ref(&fate), settings)?;

@@ -95,8 +95,8 @@ fn bytes_list<'a>(text: &'a str, out: &mut String) -> &'a str {
 fn word<'a>(text: &'a str, out: &mut String) -> &'a str {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
     let (found, mut rest) = text.split_at(end);
-    let is_number = found.bytes().any(|b| b.is_ascii_digit())
-        && found.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_number =
+        found.bytes().any(|b| b.is_ascii_digit()) && found.bytes().all(|b| b.is_ascii_hexdigit());
     if !is_number {
         let mut in_digits = false;
         for c in found.chars() {
@@ -128,7 +128,10 @@ mod tests {
     fn what_differs_from_letter_to_letter_is_masked() {
         for (reason, wanted) in [
             ("m \"999x\" is not a number", "m \"…\" is not a number"),
-            ("the row has 1 fields and none in column `a 7`", "the row has # fields and none in column `a #`"),
+            (
+                "the row has 1 fields and none in column `a 7`",
+                "the row has # fields and none in column `a #`",
+            ),
             ("\"a \\\" b\" is no time", "\"…\" is no time"),
             ("\"never closed", "\"…\""),
             ("begins with [7b, 22, ff]: it", "begins with […]: it"),

@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn text_is_shown_as_text_and_bytes_as_bytes() {
         assert_eq!(dump(b"a,b\n\x1b[2J"), ["a,b\\n", "\\u{1b}[2J"]);
-        let wanted = "00000000  ff 00 41 1b                                      |..A.|";
+        let wanted = format!("00000000  ff 00 41 1b{}  |..A.|", " ".repeat(36));
         assert_eq!(dump(b"\xff\0A\x1b"), [wanted]);
         assert_eq!(dump(&[0xff; 17])[1], format!("00000010  ff{}  |.|", " ".repeat(45)));
         assert!(dump(b"").is_empty());

@@ -94,7 +94,8 @@ fn a_source_of_which_too_much_is_dead_is_paused_and_goes_on_where_it_was() {
     for number in 0..40 {
         let day = number % 28 + 1;
         let rows = (0..10).map(|i| format!("s{i},{day:02}.01.2023,1\n")).collect::<String>();
-        std::fs::write(incoming.join(format!("{number:02}.csv")), format!("s,t,v\n{rows}")).unwrap();
+        std::fs::write(incoming.join(format!("{number:02}.csv")), format!("s,t,v\n{rows}"))
+            .unwrap();
     }
     // Reads as a new process would; what was heard, and how many dead letters there are.
     let read = |more: &str| {

@@ -123,10 +123,13 @@ impl Source for Csv {
         let found = found.map_err(|e| self.broken(again.at.file, &rows, &e))?;
         let read = check_whole(found).and_then(|()| match rows.row().len() == again.bytes.len() {
             true => Ok(()),
-            false => Err(Fault::new("csv", "it is more than one row now: was the delimiter changed?")),
+            false => {
+                Err(Fault::new("csv", "it is more than one row now: was the delimiter changed?"))
+            }
         });
         let read = read.map_err(RowError::from);
-        let read = read.and_then(|()| self.row(&layout, again.bytes, &again.at, &mut scratch, sink));
+        let read =
+            read.and_then(|()| self.row(&layout, again.bytes, &again.at, &mut scratch, sink));
         match read {
             Err(RowError::Fault(fault)) => {
                 let letter = self.mapping.dead_letter(fault, again.bytes, &again.at);

@@ -15,7 +15,9 @@ pub enum DlqCommand {
     )]
     Show(DlqShowArgs),
     /// Lead letters through today's configuration and code; only says what would come, without --yes
-    #[command(before_help = "Example:\n  tocsin dlq redrive 3f2a91bc\n  tocsin dlq redrive 3f2a91bc --yes")]
+    #[command(
+        before_help = "Example:\n  tocsin dlq redrive 3f2a91bc\n  tocsin dlq redrive 3f2a91bc --yes"
+    )]
     Redrive(DlqRedriveArgs),
     /// Say that nothing shall come of letters, and why; their bytes stay as long as all others
     #[command(before_help = "Example:\n  tocsin dlq drop 3f2a91bc --reason 'test data of May'")]

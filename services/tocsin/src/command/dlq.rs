@@ -127,7 +127,10 @@ fn drop_all(args: &DlqDropArgs) -> anyhow::Result<()> {
     let settings = Settings::if_any(args.place.config.as_deref(), now)?;
     let log = backend::existing_log(&settings, &args.place.data)?;
     if args.reason.trim().is_empty() {
-        return Err(Exit::error(Kind::Configuration, "--reason is empty; say why nothing shall come of it"));
+        return Err(Exit::error(
+            Kind::Configuration,
+            "--reason is empty; say why nothing shall come of it",
+        ));
     }
     let mut redrive = Redrive::new(&*log, &settings, &who(), now);
     let letters = redrive.begin()?;
@@ -158,7 +161,8 @@ fn select(letters: &Letters, which: &[String]) -> anyhow::Result<Vec<Id>> {
             Some(id) if letters.is_open(id) => vec![id],
             Some(id) if letters.has(id) => {
                 let state = letters.state(id);
-                let text = format!("{id} is {state} already; `tocsin dlq show` says when, and by whom");
+                let text =
+                    format!("{id} is {state} already; `tocsin dlq show` says when, and by whom");
                 return Err(Exit::error(Kind::Problems, text));
             }
             Some(_) => Vec::new(),
@@ -175,7 +179,8 @@ fn select(letters: &Letters, which: &[String]) -> anyhow::Result<Vec<Id>> {
 }
 
 fn nothing(word: &str) -> anyhow::Error {
-    let text = format!("there is no open dead letter and no group {word:?}; `tocsin dlq list` shows them");
+    let text =
+        format!("there is no open dead letter and no group {word:?}; `tocsin dlq list` shows them");
     Exit::error(Kind::Problems, text)
 }
 
@@ -190,7 +195,8 @@ fn since(text: &str) -> anyhow::Result<Micros> {
     let time = Micros::parse(text).or_else(|| Micros::parse(&format!("{text}T00:00:00Z")));
     let time = time.or_else(|| Some(facts::now().minus(parse_duration(text)?)));
     time.ok_or_else(|| {
-        let text = format!("--since {text:?} is no time; say 2024-05-01, 2024-05-01T12:00:00Z, 36h or 2d");
+        let text =
+            format!("--since {text:?} is no time; say 2024-05-01, 2024-05-01T12:00:00Z, 36h or 2d");
         Exit::error(Kind::Configuration, text)
     })
 }

@@ -2,6 +2,7 @@
 //! goes back to its topic if the step that could not take it can do so now, tried on the step itself.
 
 use crate::settings::Settings;
+use std::sync::Arc;
 use tocsin_detect::DetectStep;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::topics::{self, Topics};
@@ -26,7 +27,8 @@ pub(super) struct Judge {
 impl Judge {
     pub fn new(settings: &Settings, now: Micros) -> anyhow::Result<Judge> {
         let ids = || settings.schema_ids.clone();
-        let options = deliver::Options { mail_domain: "localhost".to_owned(), retry: Retry::default() };
+        let options =
+            deliver::Options { mail_domain: "localhost".to_owned(), retry: Retry::default() };
         Ok(Judge {
             redriver: Redriver::new(&settings.sources).map_err(anyhow::Error::msg)?,
             detect: DetectStep::new(settings.lateness.clone()).with_schema_ids(ids()),
@@ -76,7 +78,7 @@ impl Judge {
 /// Whether the step takes the record now. It sees no tables and no state: what it would publish is
 /// dropped, and only whether it can read the record counts.
 fn tried<S: Step>(step: &mut S, letter: &DeadLetter, now: Micros) -> Result<(), String> {
-    let topic = letter.topic.as_str().into();
+    let topic: Arc<str> = letter.topic.as_str().into();
     let (partition, offset) = letter.position.as_ref().map_or((0, 0), |p| (p.partition, p.offset));
     let value = Some(letter.value.as_slice());
     let record = Record { topic: &topic, partition, offset, time: now, key: &letter.key, value };

@@ -32,8 +32,11 @@ impl Present {
         let wanted: HashSet<Id> = records().map(|made| made.id).collect();
         let keys: HashSet<&[u8]> = records().map(|made| made.key.as_slice()).collect();
         // The record that a letter is about stands there, and does not count.
-        let own: HashSet<&str> =
-            fates.iter().filter(|fate| is_put_back(fate)).map(|fate| fate.origin.as_str()).collect();
+        let own: HashSet<&str> = fates
+            .iter()
+            .filter(|fate| is_put_back(fate))
+            .map(|fate| fate.origin.as_str())
+            .collect();
         let mut found = Present::default();
         for at in places {
             let lateness = settings.lateness.get(&*at.topic).copied().unwrap_or_default();

@@ -132,7 +132,8 @@ fn decided(decision: &DeadDecision) -> String {
         "dead" => "open, was redriven in vain",
         verdict => verdict,
     };
-    let wrote = if written.is_empty() { String::new() } else { format!(", wrote {}", ids(written)) };
+    let wrote =
+        if written.is_empty() { String::new() } else { format!(", wrote {}", ids(written)) };
     format!("{what} by {by} at {at}{wrote}{}{reason}", if reason.is_empty() { "" } else { ": " })
 }
 
@@ -228,7 +229,10 @@ mod tests {
             list(&groups, std::slice::from_ref(&letter), &Letters::default()),
         ] {
             assert!(text.contains("\\u{1b}[2J"), "{text:?}");
-            assert!(!text.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+            assert!(
+                !text.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'),
+                "{text:?}"
+            );
         }
     }
 
@@ -241,7 +245,8 @@ mod tests {
         sum.take(&Fate { dead: Some("\"a\" is bad".into()), ..Fate::default() });
         sum.take(&Fate { dead: Some("\"b\" is bad".into()), ..Fate::default() });
         let text = redrive(&sum, &[], true);
-        let wanted = "5 letters: 2 events written, 1 there already, 1 come late, nothing of 1, 2 still dead";
+        let wanted =
+            "5 letters: 2 events written, 1 there already, 1 come late, nothing of 1, 2 still dead";
         assert!(text.contains(wanted), "{text}");
         assert!(text.contains("still dead      2  \"…\" is bad"), "{text}");
     }
