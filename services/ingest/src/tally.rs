@@ -111,7 +111,6 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sources::testing::collect_tally;
 
     const SOURCE: &str = "name = \"a\"\nkind = \"csv\"\nevent = \"reading\"\nsubject = \"{s}\"\n\
