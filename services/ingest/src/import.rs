@@ -152,6 +152,12 @@ impl Import {
         Ok(report)
     }
 
+    /// Why nothing may be read, if that matters here.
+    fn paused(&self) -> Result<Option<String>, IngestError> {
+        let found = self.rate.map(|_| pause::find(&*self.log, &self.config)).transpose()?;
+        Ok(found.flatten().map(|pause| format!("since {}: {}", pause.at, pause.reason)))
+    }
+
     fn attempt(
         &mut self,
         path: &Path,
@@ -169,10 +175,8 @@ impl Import {
         let id = format!("ingest-{name}");
         let spec = WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() };
         let worker = self.log.worker(&spec).map_err(IngestError::from)?;
-        if self.rate.is_some()
-            && let Some(pause) = pause::find(&*self.log, &self.config).map_err(IngestError::from)?
-        {
-            report.paused = Some(format!("since {}: {}", pause.at, pause.reason));
+        report.paused = self.paused()?;
+        if report.paused.is_some() {
             return Ok(());
         }
         let key = cursor::key(self.config.tenant(), &name, &input.path);
@@ -222,7 +226,7 @@ impl Import {
         }
         batch.commit(report)?;
         // After a pause the rows are looked at anew.
-        self.rate = if report.paused.is_some() { fresh(&self.config) } else { batch.rate };
+        self.rate = if report.paused.is_some() { Rate::of(&self.config).ok() } else { batch.rate };
         progress(report.tally);
         Ok(())
     }
@@ -241,10 +245,6 @@ impl From<IngestError> for Ending {
     fn from(error: IngestError) -> Ending {
         Ending::Error(error)
     }
-}
-
-fn fresh(config: &SourceConfig) -> Option<Rate> {
-    Rate::of(config).ok()
 }
 
 /// The open transaction and what is in it.
@@ -351,17 +351,9 @@ impl Batch {
     /// Puts the fact that the source is paused beside what is open. The cursor stays behind the last
     /// row that was read.
     fn pause(&mut self, config: &SourceConfig, file: &str) -> Result<(), Ending> {
-        let pause = Pause {
-            at: self.now,
-            reason: self.rate.map(|rate| rate.reason()).unwrap_or_default(),
-            file: file.to_owned(),
-            config: pause::fingerprint(config),
-            resumed: None,
-        };
-        let value = serde_json::to_vec(&pause)
-            .map_err(|e| IngestError::Commit(format!("the pause cannot be written: {e}")))?;
-        let key = pause::key(config);
-        self.transaction.to(self.cursors, &key).push(&key, Some(&value));
+        let reason = self.rate.map(|rate| rate.reason()).unwrap_or_default();
+        let pause = Pause::of(config, (reason, file), self.now);
+        pause.write(config, &mut self.transaction, self.cursors).map_err(IngestError::Commit)?;
         Ok(())
     }
 

@@ -24,6 +24,31 @@ pub struct Pause {
     pub resumed: Option<(String, Micros)>,
 }
 
+impl Pause {
+    /// A source, as it is configured, is paused now, with the reason and the file.
+    pub fn of(config: &SourceConfig, (reason, file): (String, &str), at: Micros) -> Pause {
+        let (file, config) = (file.to_owned(), fingerprint(config));
+        Pause { at, reason, file, config, resumed: None }
+    }
+
+    /// Puts it into a transaction in which the cursors' topic has this number.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn write(
+        &self,
+        config: &SourceConfig,
+        work: &mut Transaction,
+        topic: usize,
+    ) -> Result<(), String> {
+        let value = serde_json::to_vec(self);
+        let value = value.map_err(|e| format!("the pause cannot be written: {e}"))?;
+        let key = key(config);
+        work.to(topic, &key).push(&key, Some(&value));
+        Ok(())
+    }
+}
+
 /// What tells one configuration of a source from another.
 pub fn fingerprint(config: &SourceConfig) -> Id {
     Id::of("source", &[format!("{config:?}").as_bytes()])
@@ -69,12 +94,10 @@ pub fn resume(
     let unknown = |error: LogError| CommitError::Fatal(error.to_string());
     let Some(pause) = find(log, config).map_err(unknown)? else { return Ok(None) };
     let ended = Pause { resumed: Some((by.to_owned(), now)), ..pause };
-    let value = serde_json::to_vec(&ended).map_err(|e| CommitError::Fatal(e.to_string()))?;
     let mut work = Transaction::default();
     work.time = now;
     let topic = work.register(cursor::TOPIC, log.partitions(cursor::TOPIC).map_err(unknown)?);
-    let key = key(config);
-    work.to(topic, &key).push(&key, Some(&value));
+    ended.write(config, &mut work, topic).map_err(CommitError::Fatal)?;
     let spec = WorkerSpec { id: "resume".to_owned(), ..WorkerSpec::default() };
     log.worker(&spec).map_err(unknown)?.commit(&mut work)?;
     Ok(Some(ended))

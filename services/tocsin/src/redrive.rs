@@ -46,8 +46,9 @@ pub struct Fate {
     pub dead: Option<String>,
     /// Why nothing comes of it.
     pub nothing: String,
+    /// The records of those.
     #[serde(skip)]
-    records: Vec<Made>,
+    pub records: Vec<Made>,
 }
 
 /// Somebody who decides.
