@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use support::said::{Said, run};
 use support::world::{Backend, World};
-use support::{get, page, until};
+use support::{get, page, root, until};
 use tocsin_domain::{TopicPartition, topics, wire};
 use tocsin_stream::{Log, LogError};
 use tocsin_testkit::smtp::{Faults, SmtpServer};
@@ -276,4 +276,94 @@ fn a_source_is_paused_before_it_floods_and_goes_on_where_it_was() {
     let found = facts(&*log, topics::AQI_READINGS);
     assert_eq!((found.len(), found.values().max()), (400, Some(&1)), "each row once");
     dlq(&world, &["resume", "stations"]).ended(5, &["stations is not paused"]);
+}
+
+/// The figure of a line of metrics; 0 if there is none.
+fn figure(metrics: &str, line: &str) -> u64 {
+    let found = metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
+    found.unwrap_or(0)
+}
+
+/// A recorded set, a mapping that does not fit it, and a second look at the file that shares nothing
+/// with ours.
+#[test]
+fn of_recorded_dirt_every_row_and_every_record_is_counted_as_one_thing() {
+    let source = r#"
+[[sources]]
+name = "italy"
+kind = "csv"
+event = "reading"
+folder = "incoming"
+pause_above = "100%"
+missing = ["", "-200"]
+subject = "roadside"
+time = "{Date} {Time}"
+time_format = "%d/%m/%Y %H.%M.%S"
+measure = "co"
+value = "{CO(GT)}"
+[[sources.only]]
+field = "{NO2(GT)}"
+not_equals = "-200"
+"#;
+    let world = World::new(Backend::OneMachine, &format!("{source}{DETECTOR}"));
+    std::fs::create_dir(world.path("incoming")).unwrap();
+    let packed = root().join("tests/data/uci_air_quality/AirQualityUCI.csv.gz");
+    std::fs::copy(&packed, world.path("incoming/uci.csv.gz")).unwrap();
+
+    let mut wanted = BTreeMap::<&str, u64>::new();
+    let content = flate2::read::MultiGzDecoder::new(std::fs::File::open(&packed).unwrap());
+    let mut rows = csv::ReaderBuilder::new().delimiter(b';').flexible(true).from_reader(content);
+    let header = rows.byte_headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|found| found == name.as_bytes()).unwrap();
+    let (co, no2) = (column("CO(GT)"), column("NO2(GT)"));
+    for row in rows.byte_records().map(Result::unwrap) {
+        let is_blank = row.iter().all(|field| field.iter().all(|byte| *byte == b','));
+        *wanted
+            .entry(match (&row[co], &row[no2]) {
+                _ if is_blank => "blank",
+                (_, b"-200") => "filtered",
+                (b"-200", _) => "no-value",
+                (co, _) if co.contains(&b',') => "dead",
+                _ => "processed",
+            })
+            .or_default() += 1;
+    }
+    assert_eq!((wanted.len(), wanted["blank"], wanted["filtered"]), (5, 114, 1_642), "{wanted:?}");
+
+    let up = world.up_with_probes();
+    let metrics = || page(&format!("{}/metrics", up.admin));
+    let rows = |metrics: &str, outcome: &str| {
+        figure(
+            metrics,
+            &format!("tocsin_source_rows_total{{source=\"italy\",outcome=\"{outcome}\"}}"),
+        )
+    };
+    until("every row is read", || {
+        let text = metrics();
+        wanted.keys().map(|outcome| rows(&text, outcome)).sum::<u64>() >= wanted.values().sum()
+    });
+    let (events, dead) = (wanted["processed"], wanted["dead"]);
+    // Only these two read events; what is dead is read by `project` as well.
+    let records = |text: &str, service| {
+        figure(text, &format!("tocsin_records_total{{service=\"{service}\"}}"))
+    };
+    until("every record is processed", || {
+        let text = metrics();
+        records(&text, "detect") == events && records(&text, "project") >= events + dead
+    });
+    let text = metrics();
+    for (outcome, count) in &wanted {
+        assert_eq!(rows(&text, outcome), *count, "{outcome}");
+    }
+    assert_eq!(records(&text, "ingest"), wanted.values().sum());
+    for service in ["detect", "project"] {
+        let outcomes = ["processed", "duplicate", "late", "dead"].map(|outcome| {
+            figure(
+                &text,
+                &format!("tocsin_outcomes_total{{service=\"{service}\",outcome=\"{outcome}\"}}"),
+            )
+        });
+        assert_eq!(outcomes.iter().sum::<u64>(), records(&text, service), "{service} {outcomes:?}");
+    }
+    dlq(&world, &["list"]).ended(0, &[&format!("{dead} letters in 1 groups")]);
 }
