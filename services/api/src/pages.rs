@@ -3,6 +3,7 @@
 
 mod alerts;
 mod chart;
+mod dead_letters;
 mod format;
 mod mails;
 mod sources;
@@ -11,6 +12,7 @@ mod unsubscribe;
 mod why;
 
 pub(crate) use alerts::{alert, alerts};
+pub(crate) use dead_letters::{dead_group, dead_letters};
 pub(crate) use mails::{inbox, mail, mail_html};
 pub(crate) use sources::sources;
 pub(crate) use subjects::{subject, subjects};

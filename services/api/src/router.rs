@@ -4,7 +4,7 @@
 use crate::answer::{Fault, guard};
 use crate::app::App;
 use crate::ask::Ask;
-use crate::{json, pages};
+use crate::{json, letters, pages};
 use axum::Router;
 use axum::http::Uri;
 use axum::response::Response;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// What answers a route.
 type Handler = fn(&App, &Ask) -> Result<Response, Fault>;
 
-const READS: [(&str, Handler); 26] = [
+const READS: [(&str, Handler); 30] = [
     ("/", pages::home),
     ("/style.css", pages::style),
     ("/inbox", pages::inbox),
@@ -24,6 +24,8 @@ const READS: [(&str, Handler); 26] = [
     ("/why/{message_id}", pages::why),
     ("/alerts", pages::alerts),
     ("/alerts/{id}", pages::alert),
+    ("/dead-letters", pages::dead_letters),
+    ("/dead-letters/{group}", pages::dead_group),
     ("/subjects", pages::subjects),
     ("/subjects/{*subject}", pages::subject),
     ("/sources", pages::sources),
@@ -41,6 +43,8 @@ const READS: [(&str, Handler); 26] = [
     ("/api/v1/deliveries/{message_id}", json::delivery),
     ("/api/v1/dead-letters", json::dead_letters),
     ("/api/v1/sources", json::sources),
+    ("/api/v1/dead-letters/groups", letters::groups),
+    ("/api/v1/dead-letters/groups/{group}", letters::group),
     ("/api/v1/why/{message_id}", json::why),
 ];
 

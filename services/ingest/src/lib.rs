@@ -27,13 +27,18 @@ pub mod datasets;
 pub mod folders;
 pub mod import;
 pub mod input;
+pub mod pause;
+pub mod poison;
 pub mod poll;
 pub mod push;
+pub mod redrive;
+pub mod tally;
 
 pub use folders::Folders;
 pub use import::{Import, ImportReport};
 pub use input::Input;
 pub use poll::{Office, Poller};
+pub use redrive::Redriver;
 pub use settings::{SourceConfig, section};
 pub use source::{IngestError, Item, Source};
 pub use upstream::Upstream;

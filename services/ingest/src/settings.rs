@@ -2,6 +2,7 @@
 
 mod preset;
 
+use crate::poison::Rate;
 use crate::poll::settings::{Format, Length, Search};
 use crate::sources;
 use serde::Deserialize;
@@ -28,6 +29,8 @@ pub struct SourceConfig {
     pub files: Vec<String>,
     /// A directory: `tocsin ingest` reads each of the `files` in it, or each file if none are named.
     pub folder: Option<PathBuf>,
+    /// The share of the last rows, `"5%"`, above which the source is paused if they cannot be read.
+    pub pause_above: Option<String>,
 
     // Of kind csv.
     /// Between fields; found in the header if none is given.
@@ -355,6 +358,7 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
             false => secrets.and_then(|()| {
                 *source = sources::complete(source)?;
                 sources::open(source).map(drop)?;
+                Rate::of(source).map(drop)?;
                 source.polling().map(drop)
             }),
         };

@@ -54,7 +54,7 @@ impl SetFolders {
         log: &Arc<dyn Log>,
         now: &Arc<dyn Fn() -> Micros + Send + Sync>,
         go_on: &mut GoOn<'_>,
-        observe: &mut dyn FnMut(&Loaded),
+        observe: &mut dyn FnMut(&str, &Loaded),
     ) {
         for watched in &mut self.sets {
             let found = match watched.directories() {
@@ -73,7 +73,7 @@ impl SetFolders {
                 let loaded = Upload::open(&watched.set, &files)
                     .and_then(|upload| loader.load(&upload, go_on));
                 if let Ok(loaded) = &loaded {
-                    observe(loaded);
+                    observe(&watched.set.name, loaded);
                 }
                 if tell(&watched.set.name, &directory, loaded)
                     && let Some(seen) = watched.seen.get_mut(&directory)
@@ -195,7 +195,7 @@ mod tests {
         let now: Arc<dyn Fn() -> Micros + Send + Sync> = Arc::new(|| Micros(5));
         let mut looked = || {
             let mut seen = Vec::new();
-            folders.look(&shared, &now, &mut || true, &mut |loaded| {
+            folders.look(&shared, &now, &mut || true, &mut |_, loaded| {
                 seen.push((loaded.known, loaded.report.rows));
             });
             seen
@@ -220,7 +220,7 @@ mod tests {
         let whole = rows(&*log).len();
         let mut fresh = SetFolders::new(std::slice::from_ref(&set));
         for _ in 0..2 {
-            fresh.look(&shared, &now, &mut || true, &mut |loaded| assert!(loaded.known));
+            fresh.look(&shared, &now, &mut || true, &mut |_, loaded| assert!(loaded.known));
         }
         assert_eq!(rows(&*log).len(), whole, "another process knows it");
         write("columns.csv", "nothing").unwrap();

@@ -9,6 +9,7 @@ use super::settings::DatasetConfig;
 use super::table::Fault;
 use crate::cursor;
 use crate::mapping::DEAD_LETTER_CAP;
+use crate::redrive::OF_SET;
 use crate::source::IngestError;
 use std::time::Duration;
 use tocsin_domain::dead_letter::DeadLetter;
@@ -136,7 +137,8 @@ impl<'l> Press<'l> {
 
     fn letter(&self, id: Id, line: &Line<'_>, fault: &Fault) -> DeadLetter {
         let kept = &line.raw[..line.raw.len().min(DEAD_LETTER_CAP)];
-        let cut = match line.raw.len() > kept.len() {
+        let cut = line.raw.len() > kept.len();
+        let rest = match cut {
             true => format!("; only the first {DEAD_LETTER_CAP} bytes of the row are kept"),
             false => String::new(),
         };
@@ -148,9 +150,12 @@ impl<'l> Press<'l> {
             key: self.key.clone(),
             value: kept.to_vec(),
             class: fault.kind.word().to_owned(),
-            reason: format!("{}{cut}", fault.reason),
+            reason: format!("{}{rest}", fault.reason),
             service: "ingest".to_owned(),
             at: self.now,
+            source: format!("{OF_SET}{}", self.set.name),
+            head: Vec::new(),
+            cut,
         }
     }
 

@@ -160,6 +160,9 @@ pub(super) fn bury(desk: &mut Desk, topic: &str, reason: &str, page: Page<'_>) -
         reason: reason.to_owned(),
         service: "ingest".to_owned(),
         at: page.now,
+        source: desk.quota.source.clone(),
+        head: Vec::new(),
+        cut: page.body.len() > kept.len(),
     };
     let search = desk.searches.get(page.which).map(|asked| asked.search.clone());
     let search = search.unwrap_or_default();

@@ -7,6 +7,7 @@ use super::lot::{Answer, Lot};
 use super::problem::{NAMED, Refusal, Wrong};
 use super::producers::Producer;
 use super::settings::Pushed;
+use crate::redrive::OF_PUSH;
 use crate::source::Event;
 use axum::http::StatusCode;
 use tocsin_domain::dead_letter::DeadLetter;
@@ -156,6 +157,9 @@ impl<'p> Take<'p> {
             reason: format!("{}{place}{}", fault.pointer, fault.detail),
             service: "ingest".to_owned(),
             at: self.now,
+            source: format!("{OF_PUSH}{name}"),
+            head: Vec::new(),
+            cut: raw.len() > kept.len(),
         }
     }
 

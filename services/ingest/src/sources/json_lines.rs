@@ -7,7 +7,7 @@ use crate::jq::Jq;
 use crate::mapping::{Fault, Mapping, Origin, RowError};
 use crate::rows::{Found, ROW_CAP, Rows};
 use crate::settings::{EventKind, SourceConfig};
-use crate::source::{File, IngestError, Item, Mark, Sink, Skipped, Source};
+use crate::source::{Again, File, IngestError, Item, Mark, Sink, Skipped, Source};
 use crate::template::Row;
 use serde_json::Value;
 use std::io::Read;
@@ -69,6 +69,10 @@ impl Source for JsonLines {
         }
         let end = Origin { file: name, line: 0, text: name, now: now() };
         self.mapping.border(DatasetRowKind::Closed, &end, sink)
+    }
+
+    fn reread(&mut self, again: Again<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        self.line(again.bytes, &again.at, sink)
     }
 }
 

@@ -6,10 +6,12 @@ use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::service::{Host, Service};
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 use anyhow::Context;
 use std::net::TcpListener;
 use std::sync::Arc;
 use tocsin_ingest::datasets::http::{self, Uploads};
+use tocsin_ingest::folders::News;
 use tocsin_ingest::push::settings::PushConfig;
 use tocsin_ingest::push::{self, Push, PushError, ROUTE};
 use tocsin_ingest::{Folders, Office, Poller};
@@ -55,7 +57,7 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
             vitals.restoring("ingest", 0);
             !stop.stopped()
         };
-        folders.run(&go_on, &mut |report| vitals.metrics.records("ingest", report.tally.rows))
+        folders.run(&go_on, &mut |news| tell(&vitals, &news))
     })?;
     if host.settings.push.is_on() { start_push(host) } else { Ok(()) }
 }
@@ -116,4 +118,19 @@ fn uploads(host: &Host) -> anyhow::Result<axum::Router> {
     let (settings, gate) = (&host.settings, push::gate(&host.settings.push));
     let uploads = Uploads::new(host.log(), &settings.datasets, spool, gate, Arc::new(facts::now));
     Ok(http::router(uploads))
+}
+
+fn tell(vitals: &Vitals, news: &News<'_>) {
+    match news {
+        News::Rows(source, tally) => {
+            vitals.metrics.records("ingest", tally.rows);
+            for (outcome, count) in tally.outcomes() {
+                vitals.metrics.source_rows(source, outcome, count);
+            }
+        }
+        News::Paused(source, reason) => {
+            vitals.metrics.source_paused(source, reason.is_some());
+            vitals.health.paused(source, *reason);
+        }
+    }
 }
