@@ -330,6 +330,7 @@ not_equals = "-200"
     }
     assert_eq!((wanted.len(), wanted["blank"], wanted["filtered"]), (5, 114, 1_642), "{wanted:?}");
 
+    let all: u64 = wanted.values().sum();
     let up = world.up_with_probes();
     let metrics = || page(&format!("{}/metrics", up.admin));
     let rows = |metrics: &str, outcome: &str| {
@@ -340,7 +341,7 @@ not_equals = "-200"
     };
     until("every row is read", || {
         let text = metrics();
-        wanted.keys().map(|outcome| rows(&text, outcome)).sum::<u64>() >= wanted.values().sum()
+        wanted.keys().map(|outcome| rows(&text, outcome)).sum::<u64>() >= all
     });
     let (events, dead) = (wanted["processed"], wanted["dead"]);
     // Only these two read events; what is dead is read by `project` as well.
@@ -355,7 +356,7 @@ not_equals = "-200"
     for (outcome, count) in &wanted {
         assert_eq!(rows(&text, outcome), *count, "{outcome}");
     }
-    assert_eq!(records(&text, "ingest"), wanted.values().sum());
+    assert_eq!(records(&text, "ingest"), all);
     for service in ["detect", "project"] {
         let outcomes = ["processed", "duplicate", "late", "dead"].map(|outcome| {
             figure(
