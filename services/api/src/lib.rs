@@ -17,7 +17,7 @@ mod records;
 mod router;
 mod upstreams;
 
-pub use app::{App, Rendered};
+pub use app::{App, Redrive, Rendered};
 pub use router::router;
 pub use why::{Why, WhyError, explain};
 
