@@ -153,7 +153,7 @@ fn asked(log: &dyn Log, transaction: &mut Transaction) {
         spent: 7,
         calls: 9,
         failures: 5,
-        free_at: Some(Micros(i64::MAX / 2)),
+        free_at: Some(Micros(9 * HOUR)),
         error: HOSTILE.into(),
         ..Quota::default()
     };

@@ -77,13 +77,12 @@ impl Poller {
     pub fn new(config: &SourceConfig, office: Office) -> Result<Option<Poller>, String> {
         let config = &sources::complete(config)?;
         let Some(polling) = config.polling()? else { return Ok(None) };
-        let kind = sources::KINDS.iter().find(|kind| kind.name == config.kind);
-        let Some(open) = kind.and_then(|kind| kind.upstream) else { return Ok(None) };
+        let Some(upstream) = sources::upstream(config)? else { return Ok(None) };
         let seed =
             config.name.bytes().fold(office.seed, |all, byte| all.rotate_left(8) ^ u64::from(byte));
         Ok(Some(Poller {
             client: Client::new(&polling.contact, polling.timeout)?,
-            upstream: Arc::from(open(config)?),
+            upstream: Arc::from(upstream),
             source: sources::open(config)?,
             token_until: None,
             config: config.clone(),

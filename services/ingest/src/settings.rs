@@ -2,7 +2,7 @@
 
 mod preset;
 
-use crate::poll::settings::{Length, Search};
+use crate::poll::settings::{Format, Length, Search};
 use crate::sources;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -189,19 +189,6 @@ impl EventKind {
             EventKind::DatasetRow => topics::DATASETS_ROWS,
         }
     }
-}
-
-/// What an answer over HTTP is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// One value, an array, or an object a line.
-    #[default]
-    Json,
-    /// Delimited text.
-    Csv,
-    /// RSS or Atom.
-    Rss,
 }
 
 /// How bytes are text.

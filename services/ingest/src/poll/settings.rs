@@ -41,6 +41,19 @@ pub struct SearchTable {
     pub every: Option<Length>,
 }
 
+/// What an answer over HTTP is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One value, an array, or an object a line.
+    #[default]
+    Json,
+    /// Delimited text.
+    Csv,
+    /// RSS or Atom.
+    Rss,
+}
+
 /// How a source is asked.
 #[derive(Clone, Debug)]
 pub struct Polling {
@@ -73,15 +86,15 @@ impl SourceConfig {
     /// # Errors
     /// What is wrong with its keys.
     pub fn polling(&self) -> Result<Option<Polling>, String> {
-        let kind = sources::KINDS.iter().find(|kind| kind.name == self.kind);
-        let Some(open) = kind.and_then(|kind| kind.upstream) else {
+        let asks = sources::KINDS.iter().any(|one| one.name == self.kind && one.upstream.is_some());
+        if !asks {
             return self.nobody_to_ask();
-        };
+        }
         if !self.is_polled() {
             return Ok(None);
         }
         self.check()?;
-        let upstream = open(self)?;
+        let Some(upstream) = sources::upstream(self)? else { return Ok(None) };
         let every = self.every.map_or(EVERY, |every| every.0);
         let mut searches: Vec<(String, Duration)> = self
             .searches

@@ -6,7 +6,8 @@ mod feed;
 
 use super::json_lines::at_path;
 use super::{Kind, csv, json_lines};
-use crate::settings::{Format, SourceConfig};
+use crate::poll::settings::Format;
+use crate::settings::SourceConfig;
 use crate::source::{File, IngestError, Sink, Source};
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
 use serde_json::Value;
