@@ -342,3 +342,30 @@ fn a_file_read_twice_gives_the_same_ids() {
     let ids = |name| read("kind = \"airnow\"\n", name, &text).unwrap().ids;
     assert_eq!(ids("a.csv"), ids("b.csv"));
 }
+
+#[test]
+fn the_examples_read_what_they_name() {
+    for (example, file, name, events) in [
+        ("waqi", "waqi_api/aiowaqi/city_feed_klundert.json", "city_feed_klundert.json", 8),
+        (
+            "aqicn",
+            "waqi_covid_sample/waqi-covid19-airqualitydata-2020_bogota_medellin.csv",
+            "waqi-covid19-airqualitydata-2020_bogota_medellin.csv",
+            5997,
+        ),
+        ("openaq", "openaq_api/latest_1000.json.gz", "latest_1000.json", 995),
+        ("openaq", "openaq_api/measurements_1000.json.gz", "measurements_1000.json", 780),
+        (
+            "mercadona",
+            "mercadona_prices/raw_valencia/2026-05-27.jsonl.gz",
+            "2026-05-27.jsonl",
+            4607,
+        ),
+    ] {
+        let text = fs::read_to_string(root().join(format!("examples/{example}.toml"))).unwrap();
+        let (directory, file) = file.split_once('/').unwrap();
+        let Some(directory) = set(directory) else { continue };
+        let found = support::read_by(&text, name, &bytes_of(&directory.join(file))).unwrap();
+        assert_eq!((found.readings.len(), found.dead.len()), (events, 0), "{example} {name}");
+    }
+}

@@ -86,8 +86,8 @@ impl Upstream for Aqicn {
         let (year, part) = search.split_at_checked(4).unwrap_or((search, ""));
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let half = ["", "H1", "H2", "Q1", "Q2", "Q3", "Q4"].contains(&part);
-        let known = search.is_empty() || year.len() == 4 && digits(year) && half;
-        if !known {
+        let period = year.len() == 4 && digits(year) && half;
+        if !period && !search.is_empty() {
             return Err(format!(
                 "{search:?} must be a period like 2018H1, 2020Q3 or 2024, or empty"
             ));
