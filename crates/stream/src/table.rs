@@ -37,17 +37,15 @@ impl Tables {
         Ok(())
     }
 
-    /// Reads everything that is committed and has not been read.
+    /// Reads everything that is committed and has not been read. After an error of `take` the same
+    /// records come again.
     pub fn catch_up(
         &mut self,
         log: &dyn Log,
-        take: &mut dyn FnMut(&Record<'_>),
+        take: &mut dyn FnMut(&Record<'_>) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         for (at, next) in &mut self.cursors {
-            *next = log.scan(at, *next, |record| {
-                take(record);
-                Ok::<(), LogError>(())
-            })?;
+            *next = log.scan(at, *next, |record| take(record))?;
         }
         Ok(())
     }

@@ -96,6 +96,7 @@ fn topology() -> Topology {
         tables: vec![Table { topic: topics::CONDITIONS, scope: Scope::Global }],
         changelog: Some(topics::DETECT_SUBJECTS_CHANGELOG),
         outputs: vec![topics::ALERTS],
+        foreign: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub fn topology() -> Topology {
         tables: vec![Table { topic: topics::SUBSCRIBERS, scope: Scope::CoPartitioned }],
         changelog: Some(topics::NOTIFY_DELIVERIES_CHANGELOG),
         outputs: vec![topics::DELIVERIES],
+        foreign: None,
     }
 }
 

@@ -22,6 +22,7 @@ pub fn topology() -> Topology {
         tables: vec![Table { topic: topics::WATCHES, scope: Scope::Global }],
         changelog: None,
         outputs: vec![topics::NOTICES],
+        foreign: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub fn topology() -> Topology {
         tables: Vec::new(),
         changelog: Some(PROJECT_TOTALS_CHANGELOG),
         outputs: Vec::new(),
+        foreign: None,
     }
 }
 
