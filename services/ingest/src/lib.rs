@@ -21,6 +21,7 @@ pub mod cursor;
 pub mod folders;
 pub mod import;
 pub mod input;
+pub mod own_topics;
 
 pub use folders::Folders;
 pub use import::{Import, ImportReport};

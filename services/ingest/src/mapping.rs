@@ -4,6 +4,7 @@
 mod check;
 mod events;
 mod filter;
+mod object;
 
 use crate::IngestError;
 use crate::moment::Moments;

@@ -43,6 +43,14 @@ pub struct SourceConfig {
     /// Where in one JSON object the array of rows is.
     pub items: Option<String>,
 
+    // Of kind topic.
+    /// The Kafka topic that somebody else writes.
+    pub topic: Option<String>,
+    /// How its values are written.
+    pub format: Option<Format>,
+    /// Files with the schemas of values in Avro's single-object encoding.
+    pub schemas: Option<Vec<PathBuf>>,
+
     /// The decimal mark: `.` or `,`.
     pub decimal: Option<DecimalMark>,
     /// What stands for no value.
@@ -124,6 +132,18 @@ impl EventKind {
             EventKind::DatasetRow => topics::DATASETS_ROWS,
         }
     }
+}
+
+/// How the values of a topic are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Avro, framed by a registry's id or in single-object encoding.
+    Avro,
+    /// A JSON object.
+    Json,
+    /// Delimited text: a row, or several.
+    Csv,
 }
 
 /// How bytes are text.
@@ -222,6 +242,9 @@ impl SourceConfig {
             "skip_lines" => self.skip_lines.is_some(),
             "comment" => self.comment.is_some(),
             "items" => self.items.is_some(),
+            "topic" => self.topic.is_some(),
+            "format" => self.format.is_some(),
+            "schemas" => self.schemas.is_some(),
             _ => false,
         }
     }
@@ -242,6 +265,8 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
             source.tenant = Some(tenant.clone());
         }
         source.folder = source.folder.take().map(|folder| document.resolve(&folder));
+        let schemas = source.schemas.iter_mut().flatten();
+        schemas.for_each(|schema| *schema = document.resolve(schema));
         let twice = before.iter().any(|other| other.name == source.name);
         let fault = match twice {
             true => Err("there are two sources of this name; each needs its own".to_owned()),

@@ -1,7 +1,8 @@
 //! The sources that there are. To add one: a new file, its `mod` and its line in [`KINDS`].
 
 mod csv;
-mod json_lines;
+pub(crate) mod json_lines;
+pub(crate) mod topic;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,7 +24,7 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const KINDS: &[Kind] = &[csv::KIND, json_lines::KIND];
+pub const KINDS: &[Kind] = &[csv::KIND, json_lines::KIND, topic::KIND];
 
 /// The source that `config` describes.
 ///

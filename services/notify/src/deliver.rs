@@ -184,6 +184,10 @@ impl Step for DeliverStep {
         }
     }
 
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.ids.learn(id, schema)?)
+    }
+
     fn on_table(&mut self, _: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {
         match value {
             Some(value) => {

@@ -126,6 +126,10 @@ impl Step for MatchStep {
         Ok(())
     }
 
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.ids.learn(id, schema)?)
+    }
+
     fn on_table(&mut self, _: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {
         let watch = value.map(|value| read_owned(value, &self.ids)).transpose()?;
         self.watches.set(key, watch);

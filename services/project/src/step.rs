@@ -42,6 +42,10 @@ impl Step for ProjectStep {
     type State = Total;
     type Write = Write;
 
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.ids.learn(id, schema)?)
+    }
+
     fn on_record(
         &mut self,
         record: &Record<'_>,
