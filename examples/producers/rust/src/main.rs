@@ -1,6 +1,8 @@
 //! Sends readings to Tocsin's topic aqi.readings: one a line of standard input, as
 //! subject,measure,value,unit,time. Usage: producer BROKER
 
+#![allow(clippy::print_stdout, reason = "it says what it has sent")]
+
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::message::DeliveryResult;
