@@ -21,8 +21,8 @@ use crate::topology::Topology;
 use intake::Waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::Micros;
+use tocsin_domain::topics::{self, Topics};
 
 /// Runs one step over its topology.
 pub struct Processor<S: Step> {
@@ -37,6 +37,8 @@ pub struct Processor<S: Step> {
     held: Held<S::State>,
     tables: Tables,
     waiting: Waiting,
+    /// Whose state is there, but perhaps not the tables that their records must meet.
+    unopened: Vec<u32>,
     /// When idle subjects were last looked for.
     looked: Micros,
     /// How often in a row what was begun had to be dropped.
@@ -94,6 +96,7 @@ impl<S: Step> Processor<S> {
             held: Held::new(standby),
             tables: Tables::default(),
             waiting: Waiting::default(),
+            unopened: Vec::new(),
             looked: Micros::MIN,
             aborts: 0,
             repair: Repair::Nothing,
@@ -310,6 +313,7 @@ impl<S: Step> Processor<S> {
             Repair::Rewind => self.worker.rewind()?,
             Repair::Replace => {
                 self.held.lose_all();
+                self.unopened.clear();
                 self.worker = self.log.worker(&spec(&self.topology, self.options.slot))?;
             }
         }
@@ -324,14 +328,24 @@ impl<S: Step> Processor<S> {
             self.tables.assign(&*self.log, &self.topology.tables, self.held.coming())?;
             let origin =
                 Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
-            let Some(number) = self.held.restore_piece(&origin)? else { continue };
-            self.read_tables()?;
+            self.unopened.extend(self.held.restore_piece(&origin)?);
+            self.open_restored()?;
+        }
+        let origin = Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
+        self.held.follow(&origin);
+        Ok(())
+    }
+
+    fn open_restored(&mut self) -> Result<(), Failure> {
+        if self.unopened.is_empty() {
+            return Ok(());
+        }
+        self.read_tables()?;
+        for number in std::mem::take(&mut self.unopened) {
             self.worker.open(&[number]);
             self.tell_partitions();
             self.tell_position(number);
         }
-        let origin = Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
-        self.held.follow(&origin);
         Ok(())
     }
 
@@ -357,6 +371,7 @@ impl<S: Step> Processor<S> {
         }
         self.held.go(partitions);
         self.waiting.go(partitions);
+        self.unopened.retain(|number| !partitions.contains(number));
         self.tell_partitions();
     }
 

@@ -337,10 +337,9 @@ impl Step for Reader {
 
     fn on_table(&mut self, _: &str, _: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {
         match value {
-            Some([id, ..]) if !self.0.contains(&u32::from(*id)) => Err(Poison {
-                needs: Some((*id).into()),
-                ..Poison::new("schema", "is not known")
-            }),
+            Some([id, ..]) if !self.0.contains(&u32::from(*id)) => {
+                Err(Poison { needs: Some((*id).into()), ..Poison::new("schema", "is not known") })
+            }
             _ => Ok(()),
         }
     }

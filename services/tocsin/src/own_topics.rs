@@ -63,7 +63,9 @@ fn until_there(
         let reason = match log.partitions(topic) {
             Ok(_) => return Ok(true),
             Err(LogError::UnknownTopic(_)) => {
-                format!("there is no topic {topic:?} yet: see `topic` of the source, and that this process may read it")
+                format!(
+                    "there is no topic {topic:?} yet: see `topic` of the source, and that this process may read it"
+                )
             }
             Err(LogError::Unavailable(reason)) => reason,
             Err(error) => return Err(error),

@@ -136,7 +136,10 @@ impl Registry {
         }
         let path = format!("/schemas/ids/{id}");
         let Some(answer) = self.found::<Answer>(Method::GET, &path, None)? else {
-            return Ok(Named::Nothing(format!("the schema registry {} has no schema {id}", self.url)));
+            return Ok(Named::Nothing(format!(
+                "the schema registry {} has no schema {id}",
+                self.url
+            )));
         };
         let kind = answer.kind.unwrap_or_else(|| "AVRO".to_owned());
         Ok(match (kind.as_str(), answer.references.is_empty()) {
@@ -144,7 +147,9 @@ impl Registry {
             ("AVRO", false) => Named::Nothing(format!(
                 "schema {id} refers to other subjects of the schema registry, which is not supported: register it whole"
             )),
-            (kind, _) => Named::Nothing(format!("schema {id} is of type {kind}; only AVRO is read")),
+            (kind, _) => {
+                Named::Nothing(format!("schema {id} is of type {kind}; only AVRO is read"))
+            }
         })
     }
 

@@ -144,7 +144,8 @@ fn check(log: &dyn Log, measure: &str) {
             let sent = readings().into_iter().find(|(subject, ..)| subject == reading.subject);
             let (subject, value, time) = sent.unwrap();
             let time = Micros::parse(time).unwrap();
-            let parts = [&b"default"[..], subject.as_bytes(), measure.as_bytes(), &time.0.to_be_bytes()];
+            let parts =
+                [&b"default"[..], subject.as_bytes(), measure.as_bytes(), &time.0.to_be_bytes()];
             assert_eq!((reading.id, reading.event_time), (Id::of("reading", &parts), time));
             assert_eq!((reading.value, reading.unit), (value, "ug/m3"));
             found += 1;
@@ -168,8 +169,7 @@ fn what_other_languages_send_are_readings_where_they_belong() {
     std::fs::write(&file, text).unwrap();
     run(at, &["topics", "apply"]).unwrap();
     let log = backend::log(&Settings::load(&file, facts::now()).unwrap(), at).unwrap();
-    let producers =
-        [("rust", rust()), ("python", python(at)), ("java", java()), ("go", go(at))];
+    let producers = [("rust", rust()), ("python", python(at)), ("java", java()), ("go", go(at))];
     for (measure, command) in producers {
         let Some(command) = command else { continue };
         send(command, kafka.address(), measure);

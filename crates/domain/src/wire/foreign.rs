@@ -143,9 +143,7 @@ impl Walk<'_> {
                 let branch = branches[r.index(branches.len())?];
                 self.value(r, branch, depth + 1)?
             }
-            Node::Array(item) => {
-                r.items(|r| self.value(r, *item, depth + 1)).map(Value::Array)?
-            }
+            Node::Array(item) => r.items(|r| self.value(r, *item, depth + 1)).map(Value::Array)?,
             Node::Map(value) => {
                 let entries = r.items(|r| {
                     let key = self.text(r.str()?)?;

@@ -49,7 +49,8 @@ fn order() -> impl Strategy<Value = Value> {
         Just(Value::Union(0, Box::new(Value::Null))),
         any::<bool>().prop_map(|yes| Value::Union(1, Box::new(Value::Boolean(yes)))),
     ];
-    let first = ("\\PC{0,12}", -62_135_596_800_000i64..253_402_300_799_000, any::<[u8; 9]>(), 0u32..3);
+    let first =
+        ("\\PC{0,12}", -62_135_596_800_000i64..253_402_300_799_000, any::<[u8; 9]>(), 0u32..3);
     let second = (
         note,
         prop::collection::vec(any::<f64>(), 0..4),

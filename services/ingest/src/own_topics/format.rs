@@ -32,11 +32,12 @@ impl Format {
     pub fn of(config: &SourceConfig) -> Result<Format, String> {
         topic(config)?;
         let format = config.format.ok_or("`format` is missing; allowed: `avro`, `json`, `csv`")?;
-        let only = |wanted: settings::Format, keys: &[&str]| {
-            match keys.iter().find(|key| format != wanted && config.given(key)) {
-                Some(key) => Err(format!("`{key}` means nothing for values of this format")),
-                None => Ok(()),
-            }
+        let only = |wanted: settings::Format, keys: &[&str]| match keys
+            .iter()
+            .find(|key| format != wanted && config.given(key))
+        {
+            Some(key) => Err(format!("`{key}` means nothing for values of this format")),
+            None => Ok(()),
         };
         only(settings::Format::Avro, &["schemas"])?;
         only(settings::Format::Csv, &["delimiter", "columns", "encoding", "comment"])?;
@@ -52,7 +53,9 @@ impl Format {
                 let compiled = mapping()?;
                 if let Some(name) = compiled.names().iter().find(|name| !columns.contains(name)) {
                     let columns = columns.join("`, `");
-                    return Err(format!("the mapping names a column `{name}`; `columns` are `{columns}`"));
+                    return Err(format!(
+                        "the mapping names a column `{name}`; `columns` are `{columns}`"
+                    ));
                 }
                 Reads::Csv(sources::topic::rows(config)?)
             }
@@ -74,8 +77,9 @@ impl Format {
             Reads::Json(mapping) => {
                 check_length(value)?;
                 let bare = value.strip_prefix("\u{feff}".as_bytes()).unwrap_or(value);
-                let object_of: Value = serde_json::from_slice(bare)
-                    .map_err(|error| Poison::new("json", format!("the value is not JSON: {error}")))?;
+                let object_of: Value = serde_json::from_slice(bare).map_err(|error| {
+                    Poison::new("json", format!("the value is not JSON: {error}"))
+                })?;
                 object(mapping, &object_of, at, sink)
             }
             Reads::Csv(rows) => {

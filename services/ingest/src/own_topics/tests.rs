@@ -19,7 +19,9 @@ const VALUES: &str = "event = \"reading\"\nsubject = \"{s}\"\ntime = \"{at}\"\n\
     [[values]]\nmeasure = \"a\"\nvalue = \"{v.a}\"\n[[values]]\nmeasure = \"b\"\nvalue = \"{v.b}\"\n";
 
 fn source(format: &str, rest: &str) -> SourceConfig {
-    config(&format!("name = \"own\"\nkind = \"topic\"\ntopic = \"acme.x\"\nformat = \"{format}\"\n{rest}"))
+    config(&format!(
+        "name = \"own\"\nkind = \"topic\"\ntopic = \"acme.x\"\nformat = \"{format}\"\n{rest}"
+    ))
 }
 
 fn effects() -> Effects {
@@ -40,7 +42,10 @@ fn of(step: &mut OwnTopicStep, value: Option<&[u8]>) -> Result<Vec<String>, Pois
         lines.push(match read_owned::<DeadLetter>(value, &ids) {
             Ok(letter) => {
                 let (position, bytes) = (letter.position.unwrap(), letter.value.len());
-                format!("dead {position} {} {key} {} {bytes} {}", letter.origin, letter.class, letter.reason)
+                format!(
+                    "dead {position} {} {key} {} {bytes} {}",
+                    letter.origin, letter.class, letter.reason
+                )
             }
             Err(_) => {
                 let fact = wire::to_json(value, &ids).unwrap()["fact"].clone();
@@ -84,7 +89,8 @@ fn both_frames_of_avro_become_events_and_an_unknown_id_is_asked_for() {
 fn an_object_is_mapped_and_its_faults_keep_the_whole_record() {
     let mut step = OwnTopicStep::new(&source("json", VALUES)).unwrap();
     let mut of = |text: &str| of(&mut step, Some(text.as_bytes()));
-    let good = "{\n \"s\": \"x\", \"v\": {\"a\": 1.5, \"b\": null}, \"at\": \"2024-03-01T00:00:00Z\"}";
+    let good =
+        "{\n \"s\": \"x\", \"v\": {\"a\": 1.5, \"b\": null}, \"at\": \"2024-03-01T00:00:00Z\"}";
     let line = |measure, value| {
         format!("default/x/{measure} {value} \"2024-03-01T00:00:00Z\" \"acme.x/3/42\"")
     };
@@ -112,7 +118,10 @@ fn a_value_of_several_rows_is_several_events_and_each_row_has_its_own_fate() {
         format!("default/{subject} {units} \"2024-03-01T00:00:00Z\" \"acme.x/3/42:{line}\"")
     };
     assert_eq!(found.len(), 3, "{found:?}");
-    assert!(found.contains(&event("lamp", 1, 1)) && found.contains(&event("a;b", 2, 4)), "{found:?}");
+    assert!(
+        found.contains(&event("lamp", 1, 1)) && found.contains(&event("a;b", 2, 4)),
+        "{found:?}"
+    );
     let letter = found.iter().find(|line| line.starts_with("dead")).unwrap();
     assert!(letter.starts_with("dead acme.x/3/42 acme.x/3/42:3 key value 28 units"), "{letter}");
 }
@@ -142,7 +151,9 @@ fn what_is_wrong_with_a_source_is_said() {
         let error = crate::sources::open(&source(format, &rest)).err().unwrap();
         assert!(error.contains(wanted), "{wanted}: {error}");
     }
-    for (topic, wanted) in [("", "must be the name"), ("a/b", "must be the name"), ("alerts", "of Tocsin itself")] {
+    for (topic, wanted) in
+        [("", "must be the name"), ("a/b", "must be the name"), ("alerts", "of Tocsin itself")]
+    {
         let mut config = source("json", ROWS);
         config.topic = Some(topic.to_owned());
         let error = topology(&config).unwrap_err();

@@ -27,8 +27,11 @@ fn long(value: i64) -> Vec<u8> {
 
 #[test]
 fn each_type_becomes_what_a_mapping_can_read() {
-    let logical = |kind: &str, name: &str| format!(r#"{{"type": "{kind}", "logicalType": "{name}"}}"#);
-    let fixed = |size: u32, more: &str| format!(r#"{{"type": "fixed", "name": "F", "size": {size}{more}}}"#);
+    let logical =
+        |kind: &str, name: &str| format!(r#"{{"type": "{kind}", "logicalType": "{name}"}}"#);
+    let fixed = |size: u32, more: &str| {
+        format!(r#"{{"type": "fixed", "name": "F", "size": {size}{more}}}"#)
+    };
     let time = 1_678_190_678_123_456;
     let prefixed = |bytes: &[u8]| [&long(bytes.len() as i64)[..], bytes].concat();
     for (kind, body, wanted) in [
@@ -41,18 +44,34 @@ fn each_type_becomes_what_a_mapping_can_read() {
         (r#""bytes""#.to_owned(), prefixed(b"abc"), json!("abc")),
         (r#""bytes""#.to_owned(), prefixed(&[0xff, 0]), json!("base64:/wA=")),
         (fixed(2, ""), vec![0x41, 0x42], json!("AB")),
-        (fixed(16, r#", "logicalType": "uuid""#), (0..16).collect(), json!("00010203-0405-0607-0809-0a0b0c0d0e0f")),
-        (fixed(12, r#", "logicalType": "duration""#), [[1, 0, 0, 0], [2, 0, 0, 0], [188, 11, 0, 0]].concat(), json!("P1M2DT3.004S")),
+        (
+            fixed(16, r#", "logicalType": "uuid""#),
+            (0..16).collect(),
+            json!("00010203-0405-0607-0809-0a0b0c0d0e0f"),
+        ),
+        (
+            fixed(12, r#", "logicalType": "duration""#),
+            [[1, 0, 0, 0], [2, 0, 0, 0], [188, 11, 0, 0]].concat(),
+            json!("P1M2DT3.004S"),
+        ),
         (r#"["null", "long"]"#.to_owned(), vec![2, 4], json!(2)),
         (r#"{"type": "enum", "name": "E", "symbols": ["A", "B"]}"#.to_owned(), vec![2], json!("B")),
         (r#"{"type": "array", "items": "int"}"#.to_owned(), vec![4, 2, 4, 0], json!([1, 2])),
         (r#"{"type": "map", "values": "int"}"#.to_owned(), vec![2, 2, b'k', 2, 0], json!({"k": 1})),
         (logical("int", "date"), long(19_423), json!("2023-03-07")),
         (logical("int", "time-millis"), long(43_478_120), json!("12:04:38.12")),
-        (logical("long", "timestamp-millis"), long(time / 1_000), json!("2023-03-07T12:04:38.123Z")),
+        (
+            logical("long", "timestamp-millis"),
+            long(time / 1_000),
+            json!("2023-03-07T12:04:38.123Z"),
+        ),
         (logical("long", "timestamp-micros"), long(time), json!("2023-03-07T12:04:38.123456Z")),
         (logical("long", "timestamp-nanos"), long(-1), json!("1969-12-31T23:59:59.999999999Z")),
-        (logical("long", "local-timestamp-micros"), long(time), json!("2023-03-07T12:04:38.123456")),
+        (
+            logical("long", "local-timestamp-micros"),
+            long(time),
+            json!("2023-03-07T12:04:38.123456"),
+        ),
         // What stands for "never" is no time, and no reason to lose the record.
         (logical("long", "timestamp-millis"), long(i64::MAX), json!(i64::MAX)),
         (logical("int", "time-millis"), long(-1), json!(-1)),
@@ -114,7 +133,8 @@ fn what_a_body_claims_costs_nothing() {
 
 #[test]
 fn a_schema_that_cannot_be_read_with_is_refused() {
-    for schema in ["", "{}", r#""Other""#, r#"{"type": "enum", "name": "E", "symbols": []}"#, "[]"] {
+    for schema in ["", "{}", r#""Other""#, r#"{"type": "enum", "name": "E", "symbols": []}"#, "[]"]
+    {
         assert_eq!(Foreign::parse(schema).unwrap_err().class, "schema", "{schema}");
     }
     let long = format!(r#"{{"type": "string", "doc": "{}"}}"#, "x".repeat(1 << 20));
