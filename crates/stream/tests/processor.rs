@@ -436,13 +436,13 @@ fn what_waits_survives_an_abort_and_a_new_process_once() {
     let mut all = Waits::new();
     append(&*all.log, &[(1, &[0]), (1, &[7]), (1, &[0])]);
     all.turn();
+    let other = (2..9u8).find(|k| partition_of(&[*k], 8) != partition_of(&[1], 8)).unwrap();
+    append(&*all.log, &[(other, &[0])]);
     let aborts = std::sync::atomic::AtomicU32::new(0);
     all.log.fail_commits(move |_| {
         let n = aborts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         [Some(Fault::Abort), Some(Fault::LostAnswer), None][n.min(2) as usize]
     });
-    let other = (2..9u8).find(|k| partition_of(&[*k], 8) != partition_of(&[1], 8)).unwrap();
-    append(&*all.log, &[(other, &[0])]);
     all.turn();
     all.turn();
     assert_eq!((all.seen(1), all.seen(other)), (1, 1));
