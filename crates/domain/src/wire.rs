@@ -10,6 +10,7 @@ pub mod put;
 mod resolve;
 
 mod events;
+pub mod foreign;
 mod leftovers;
 mod outcomes;
 mod requests;
@@ -116,18 +117,32 @@ pub fn open<'b, 'f, F: Fact<'f>>(
     resolve::modernise(body, writer, F::NAME, F::MAX_BODY).map(Cow::Owned)
 }
 
-/// The writer's fingerprint and the body.
-fn split<'b>(bytes: &'b [u8], ids: &SchemaIds) -> Result<(Fingerprint, &'b [u8]), WireError> {
+/// What names the schema that a body was written with.
+enum Writer {
+    Fingerprint(Fingerprint),
+    Id(u32),
+}
+
+/// What the frame names, and the body behind it. An error is of class `framing`.
+fn unframe(bytes: &[u8]) -> Result<(Writer, &[u8]), WireError> {
     if let Some((frame, body)) = bytes.split_first_chunk::<FRAME>()
         && frame[..2] == SINGLE_OBJECT
     {
         let mut writer = Fingerprint::default();
         writer.copy_from_slice(&frame[2..]);
-        return Ok((writer, body));
+        return Ok((Writer::Fingerprint(writer), body));
     }
     match bytes.split_first_chunk::<5>() {
-        Some(([0, id @ ..], body)) => Ok((ids.get(u32::from_be_bytes(*id))?, body)),
+        Some(([0, id @ ..], body)) => Ok((Writer::Id(u32::from_be_bytes(*id)), body)),
         _ => Err(WireError::new("framing", no_frame(bytes))),
+    }
+}
+
+/// The writer's fingerprint and the body.
+fn split<'b>(bytes: &'b [u8], ids: &SchemaIds) -> Result<(Fingerprint, &'b [u8]), WireError> {
+    match unframe(bytes)? {
+        (Writer::Fingerprint(writer), body) => Ok((writer, body)),
+        (Writer::Id(id), body) => Ok((ids.get(id)?, body)),
     }
 }
 
@@ -161,6 +176,12 @@ impl SchemaIds {
         self.0.insert(id, fingerprint);
     }
 
+    /// The same with the schema's text, as a registry gives it. Fails (class `schema`) if it is none.
+    pub fn learn(&mut self, id: u32, schema: &str) -> Result<(), WireError> {
+        self.insert(id, fingerprint(schema)?);
+        Ok(())
+    }
+
     /// Ids with the full names of today's schemas, as `[schema.ids]` has them. Fails (class
     /// `schema`) on a name that there is none of.
     pub fn of_names<'n>(
@@ -178,8 +199,8 @@ impl SchemaIds {
     fn get(&self, id: u32) -> Result<Fingerprint, WireError> {
         self.0.get(&id).copied().ok_or_else(|| {
             let known = self.0.len();
-            WireError::new(
-                "schema",
+            WireError::unknown(
+                id,
                 format!(
                     "the value names schema id {id}, which is not one of the {known} that are \
                      known: say in [schema.ids] which schema it is, or name the registry in [schema]"
@@ -197,12 +218,19 @@ pub struct WireError {
     pub class: &'static str,
     /// What is wrong and what is allowed.
     pub reason: String,
+    /// The registry's id of the schema that is not known. Once it is, the bytes may be right.
+    pub needs: Option<u32>,
 }
 
 impl WireError {
     /// An error of `class`.
     pub fn new(class: &'static str, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into() }
+        Self { class, reason: reason.into(), needs: None }
+    }
+
+    /// An error of class `schema`: nobody has said yet what that id names.
+    fn unknown(id: u32, reason: String) -> Self {
+        Self { needs: Some(id), ..Self::new("schema", reason) }
     }
 
     #[cold]
@@ -265,6 +293,7 @@ mod tests {
         assert_eq!(class(b"{\"id\": 1, \"tenant\": \"default\"}"), "framing");
         assert_eq!(class(&framed[..9]), "framing");
         assert_eq!(class(&[0, 0, 0, 0, 7, 1]), "schema");
+        assert_eq!(read::<Swipe>(&[0, 0, 0, 0, 7, 1], &ids).unwrap_err().needs, Some(7));
         assert_eq!(class(&[&[0xc3, 1][..], &[9; 40]].concat()), "schema");
         assert_eq!(class(&framed[..framed.len() - 1]), "decode");
         assert_eq!(class(&[&framed[..], &[0]].concat()), "decode");

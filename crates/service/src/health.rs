@@ -109,11 +109,14 @@ impl Health {
     /// These parts are loops: each must become ready and must go on turning.
     pub fn of_loops(parts: &[&'static str]) -> Health {
         let health = Health::default();
-        for part in parts {
-            let pulse = Pulse::Turned(Instant::now());
-            health.lock().insert(part, Part { state: State::Starting, pulse });
-        }
+        parts.iter().for_each(|part| health.add_loop(part));
         health
+    }
+
+    /// This part is a loop as well, unless it is one already.
+    pub fn add_loop(&self, part: &'static str) {
+        let pulse = Pulse::Turned(Instant::now());
+        self.lock().entry(part).or_insert(Part { state: State::Starting, pulse });
     }
 
     /// How a part is from now on; one that is not known is added, as something outside.

@@ -53,6 +53,7 @@ pub struct Metrics {
     watermark: Floats,
     consumer_lag: Gauges<3>,
     partitions: Gauges<1>,
+    waiting: Gauges<1>,
     restore_left: Gauges<1>,
     restore_time_left: Floats,
     standby_lag: Gauges<1>,
@@ -94,6 +95,7 @@ impl Metrics {
             watermark: Family::default(),
             consumer_lag: Family::default(),
             partitions: Family::default(),
+            waiting: Family::default(),
             restore_left: Family::default(),
             restore_time_left: Family::default(),
             standby_lag: Family::default(),
@@ -171,6 +173,8 @@ impl Metrics {
         to.register("consumer_lag", help, self.consumer_lag.clone());
         let help = "Partitions that a service has here";
         to.register("assigned_partitions", help, self.partitions.clone());
+        let help = "Partitions of a service that wait for something outside, as a schema";
+        to.register("partitions_waiting", help, self.waiting.clone());
         let help = "Records of its changelogs that a service has still to read before it works";
         to.register("restore_records_left", help, self.restore_left.clone());
         let help = "Time that a service will still take to read its state, at the pace so far";
@@ -284,6 +288,11 @@ impl Metrics {
         self.partitions.get_or_create(&one("service", service)).set(partitions as i64);
     }
 
+    /// Notes how many of the partitions that `service` has here wait for something outside.
+    pub fn partitions_waiting(&self, service: &str, partitions: usize) {
+        self.waiting.get_or_create(&one("service", service)).set(partitions as i64);
+    }
+
     /// Notes how much of its state `service` has still to read, and how long that will take if
     /// anybody knows.
     pub fn restore_left(&self, service: &str, records: u64, time: Option<Duration>) {
@@ -387,6 +396,7 @@ mod tests {
         metrics.consumer_lag("detect", "aqi.readings", 3, Some(12));
         metrics.consumer_lag("detect", "aqi.readings", 4, Some(12));
         metrics.consumer_lag("detect", "aqi.readings", 4, None);
+        metrics.partitions_waiting("detect", 2);
         metrics.assigned_partitions("detect", 8);
         metrics.restore_left("detect", 5, Some(Duration::from_millis(2_500)));
         metrics.standby_lag("detect", 6);

@@ -93,7 +93,7 @@ pub struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// Keys and values, in order.
-    pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let mut rest = self.bytes;
         std::iter::from_fn(move || {
             read_number(&mut rest)?;

@@ -65,11 +65,11 @@ impl<W> Effects<W> {
     /// A record is about to be processed.
     pub(crate) fn begin(&mut self, record: &Record<'_>) {
         (self.current, self.own_letter) = (Some((record.partition, record.offset)), false);
-        self.tally.consumed += 1;
     }
 
     /// It was: counts what has become of it, exactly one thing.
     pub(crate) fn end(&mut self) {
+        self.tally.consumed += 1;
         self.tally.dead += u64::from(self.own_letter);
         self.current = None;
     }
@@ -83,12 +83,19 @@ impl<W> Effects<W> {
     /// Sets an input aside that can never be processed, with its original bytes. It says when the
     /// log took the input, so that a replay says the same.
     pub fn dead_letter(&mut self, record: &Record<'_>, class: &str, reason: &str) {
+        self.dead_part(record, &record.position().to_string(), class, reason);
+    }
+
+    /// The same of a part of an input: `record` has the part's bytes, and `origin` says which part it
+    /// is.
+    pub fn dead_part(&mut self, record: &Record<'_>, origin: &str, class: &str, reason: &str) {
         let position = record.position();
+        let of_all = position.to_string() == origin;
         let letter = DeadLetter {
-            id: Id::of("dead-letter", &[self.service.as_bytes(), position.to_string().as_bytes()]),
+            id: Id::of("dead-letter", &[self.service.as_bytes(), origin.as_bytes()]),
             topic: position.topic.clone(),
             position: Some(position),
-            origin: String::new(),
+            origin: if of_all { String::new() } else { origin.to_owned() },
             key: record.key.to_vec(),
             value: record.value.unwrap_or_default().to_vec(),
             class: class.to_owned(),

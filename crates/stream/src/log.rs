@@ -80,6 +80,10 @@ pub trait Worker: Send {
     /// hold up no other partition.
     fn open(&mut self, partitions: &[u32]);
 
+    /// These partitions have to wait: until they are opened again none of their records come, and
+    /// they hold up no other. They stay ours.
+    fn close(&mut self, partitions: &[u32]);
+
     /// Commits outputs and progress in one transaction. An empty transaction is not begun.
     /// On success the transaction is cleared and its memory is kept.
     fn commit(&mut self, transaction: &mut Transaction) -> Result<(), CommitError>;

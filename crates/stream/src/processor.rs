@@ -4,6 +4,8 @@
 //! offsets. State changes are final only after the commit. An abort takes them back and rewinds; an
 //! outcome that is not known drops the worker and takes up what is committed.
 
+mod intake;
+
 use crate::crash;
 use crate::effects::Effects;
 pub use crate::failure::Failure;
@@ -11,16 +13,16 @@ use crate::held::{Held, Origin};
 use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
 use crate::partition::Partition;
 use crate::progress::{Progress, positions};
-use crate::record::Batch;
 use crate::state::{Clock, Store};
 use crate::step::{Ring, Step};
 use crate::table::Tables;
 pub use crate::terms::{Options, Sink, SinkError, Turn};
 use crate::topology::Topology;
+use intake::Waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tocsin_domain::Micros;
 use tocsin_domain::topics::{self, Topics};
-use tocsin_domain::{Micros, TopicPartition};
 
 /// Runs one step over its topology.
 pub struct Processor<S: Step> {
@@ -34,6 +36,9 @@ pub struct Processor<S: Step> {
     changelog: Option<usize>,
     held: Held<S::State>,
     tables: Tables,
+    waiting: Waiting,
+    /// Whose state is there, but perhaps not the tables that their records must meet.
+    unopened: Vec<u32>,
     /// When idle subjects were last looked for.
     looked: Micros,
     /// How often in a row what was begun had to be dropped.
@@ -90,6 +95,8 @@ impl<S: Step> Processor<S> {
             changelog,
             held: Held::new(standby),
             tables: Tables::default(),
+            waiting: Waiting::default(),
+            unopened: Vec::new(),
             looked: Micros::MIN,
             aborts: 0,
             repair: Repair::Nothing,
@@ -117,7 +124,7 @@ impl<S: Step> Processor<S> {
         let timeout = if self.held.is_busy(now) {
             Duration::ZERO
         } else {
-            timeout.min(self.until_next_ring(now))
+            self.waiting.patience(timeout.min(self.until_next_ring(now)))
         };
         let polled_at = Instant::now();
         let polled = self.worker.poll(self.options.max_records, timeout)?;
@@ -134,7 +141,7 @@ impl<S: Step> Processor<S> {
             Polled::Records(batches) => {
                 crash::point("after-poll");
                 self.read_tables()?;
-                let records = batches.iter().map(|batch| self.take(batch, now)).sum();
+                let records = self.take_all(batches, now);
                 self.ring_due(now);
                 let turn = self.commit(records, now)?;
                 self.take_snapshots(now, self.options.snapshot_every, &|_| true);
@@ -186,33 +193,6 @@ impl<S: Step> Processor<S> {
         self.held.ready.get(&partition).map(|partition| &partition.store)
     }
 
-    fn read_tables(&mut self) -> Result<(), Failure> {
-        let step = &mut self.step;
-        self.tables.catch_up(&*self.log, &mut |record| {
-            if let Err(poison) = step.on_table(record.topic, record.key, record.value) {
-                tracing::error!(position = %record.position(), %poison, "a table's record cannot be read and is left out");
-            }
-        })?;
-        Ok(())
-    }
-
-    fn take(&mut self, batch: &Batch, now: Micros) -> u64 {
-        let Some(partition) = self.held.ready.get_mut(&batch.partition) else { return 0 };
-        let mut count = 0;
-        for record in batch.records() {
-            count += 1;
-            self.effects.begin(&record);
-            let done = self.step.on_record(&record, now, &mut partition.store, &mut self.effects);
-            if let Err(poison) = done {
-                self.effects.dead_letter(&record, poison.class, &poison.reason);
-            }
-            self.effects.end();
-        }
-        let at = TopicPartition { topic: batch.topic.clone(), partition: batch.partition };
-        self.effects.transaction.progress.insert(at, batch.next);
-        count
-    }
-
     fn ring_due(&mut self, now: Micros) {
         self.ring(Clock::Processing, (now, Micros::MAX), now);
         // Whoever is still busy is looked at, and passed over, at every look: so not too often.
@@ -226,7 +206,10 @@ impl<S: Step> Processor<S> {
     /// Rings every wake up to `until` of keys that are quiet since then; whether there was one.
     fn ring(&mut self, clock: Clock, (until, quiet): (Micros, Micros), now: Micros) -> bool {
         let mut rang = false;
-        for partition in self.held.ready.values_mut() {
+        for (number, partition) in &mut self.held.ready {
+            if clock == Clock::Event && self.waiting.has(*number) {
+                continue;
+            }
             for (_, key) in partition.store.due(clock, until, quiet) {
                 rang = true;
                 let ring = Ring { key: &key, clock, event_time: until, now };
@@ -316,6 +299,8 @@ impl<S: Step> Processor<S> {
     fn drop_work(&mut self) {
         self.held.ready.values_mut().for_each(|partition| partition.store.abort());
         self.effects.clear();
+        let waited = self.waiting.clear();
+        self.worker.open(&waited);
         self.repair = self.repair.max(Repair::Rewind);
         // A disk that is full stays full for a while.
         std::thread::sleep(Duration::from_millis(10 << self.aborts.min(6)));
@@ -328,6 +313,7 @@ impl<S: Step> Processor<S> {
             Repair::Rewind => self.worker.rewind()?,
             Repair::Replace => {
                 self.held.lose_all();
+                self.unopened.clear();
                 self.worker = self.log.worker(&spec(&self.topology, self.options.slot))?;
             }
         }
@@ -342,14 +328,24 @@ impl<S: Step> Processor<S> {
             self.tables.assign(&*self.log, &self.topology.tables, self.held.coming())?;
             let origin =
                 Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
-            let Some(number) = self.held.restore_piece(&origin)? else { continue };
-            self.read_tables()?;
+            self.unopened.extend(self.held.restore_piece(&origin)?);
+            self.open_restored()?;
+        }
+        let origin = Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
+        self.held.follow(&origin);
+        Ok(())
+    }
+
+    fn open_restored(&mut self) -> Result<(), Failure> {
+        if self.unopened.is_empty() {
+            return Ok(());
+        }
+        self.read_tables()?;
+        for number in std::mem::take(&mut self.unopened) {
             self.worker.open(&[number]);
             self.tell_partitions();
             self.tell_position(number);
         }
-        let origin = Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
-        self.held.follow(&origin);
         Ok(())
     }
 
@@ -374,6 +370,8 @@ impl<S: Step> Processor<S> {
             self.take_snapshots(now, Duration::ZERO, &|number| partitions.contains(&number));
         }
         self.held.go(partitions);
+        self.waiting.go(partitions);
+        self.unopened.retain(|number| !partitions.contains(number));
         self.tell_partitions();
     }
 

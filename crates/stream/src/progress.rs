@@ -14,6 +14,8 @@ pub enum Progress<'a> {
     Assigned(&'a [u32]),
     /// Where these inputs go on from: known when a partition is opened, moved by a commit.
     Positions(&'a BTreeMap<TopicPartition, u64>),
+    /// So many of its partitions wait for something outside, and why; `None` once none does.
+    Waits(Option<(usize, &'a str)>),
 }
 
 type Listener = dyn Fn(Progress<'_>) + Send + Sync;

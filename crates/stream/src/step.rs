@@ -32,6 +32,11 @@ pub trait Step: Send {
     ) {
     }
 
+    /// A registry's id names this schema. Told before a record is given again that asked for it.
+    fn learn(&mut self, _id: u32, _schema: &str) -> Result<(), Poison> {
+        Ok(())
+    }
+
     /// One record of a table: a new value, or `None` for a key that was deleted.
     fn on_table(&mut self, _table: &str, _key: &[u8], _value: Option<&[u8]>) -> Result<(), Poison> {
         Ok(())
@@ -59,17 +64,20 @@ pub struct Poison {
     pub class: &'static str,
     /// What is wrong and what is allowed.
     pub reason: String,
+    /// The registry's id of a schema that the step does not know. Who knows it calls [`Step::learn`]
+    /// and gives the record again; it is poison only if nobody can ever know.
+    pub needs: Option<u32>,
 }
 
 impl Poison {
     /// A poison of `class`.
     pub fn new(class: &'static str, reason: impl Into<String>) -> Self {
-        Self { class, reason: reason.into() }
+        Self { class, reason: reason.into(), needs: None }
     }
 }
 
 impl From<WireError> for Poison {
     fn from(error: WireError) -> Self {
-        Self { class: error.class, reason: error.reason }
+        Self { class: error.class, reason: error.reason, needs: error.needs }
     }
 }

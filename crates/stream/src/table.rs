@@ -37,21 +37,19 @@ impl Tables {
         Ok(())
     }
 
-    /// Reads everything that is committed and has not been read.
+    /// Reads everything that is committed and has not been read. After an error of `take` the same
+    /// records come again.
     pub fn catch_up(
         &mut self,
         log: &dyn Log,
-        take: &mut dyn FnMut(&Record<'_>),
+        take: &mut dyn FnMut(&Record<'_>) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         let places: Vec<TopicPartition> = self.cursors.keys().cloned().collect();
         let ends = log.ends(&places)?;
         let behind = || self.cursors.iter().zip(&ends).filter(|((_, next), end)| *next < end);
         behind().for_each(|((at, next), _)| log.fetch_ahead(at, *next));
         for ((at, next), end) in self.cursors.iter_mut().zip(ends) {
-            *next = log.scan_to(at, (*next, end), |record| {
-                take(record);
-                Ok::<(), LogError>(())
-            })?;
+            *next = log.scan_to(at, (*next, end), |record| take(record))?;
         }
         Ok(())
     }

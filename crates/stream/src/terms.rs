@@ -2,7 +2,9 @@
 
 use crate::effects::Tally;
 use crate::progress::Observer;
+use crate::schemas::Schemas;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a processor runs.
@@ -22,6 +24,9 @@ pub struct Options {
     pub standby: bool,
     /// Who is told how far it is.
     pub observer: Observer,
+    /// Who knows what the ids of a schema registry name; without anybody, an id that a step does not
+    /// know makes a dead letter.
+    pub schemas: Option<Arc<dyn Schemas>>,
 }
 
 impl Default for Options {
@@ -34,6 +39,7 @@ impl Default for Options {
             slot: 0,
             standby: false,
             observer: Observer::default(),
+            schemas: None,
         }
     }
 }

@@ -19,6 +19,9 @@ pub struct Topology {
     pub changelog: Option<&'static str>,
     /// The topics that it publishes to, in the order of [`crate::Effects::publish`]'s numbers.
     pub outputs: Vec<&'static str>,
+    /// Whom topics.yaml knows this service as, if its inputs are topics that others write: those are
+    /// not in topics.yaml, and have as many partitions as they have.
+    pub foreign: Option<&'static str>,
 }
 
 /// A compacted topic held in memory.
@@ -53,11 +56,19 @@ impl Topology {
             }
             found
         };
-        let inputs: Vec<&Topic> = self.inputs.iter().filter_map(|n| find(n, "input")).collect();
+        let ours = if self.foreign.is_some() { &[][..] } else { &self.inputs };
+        let inputs: Vec<&Topic> = ours.iter().filter_map(|n| find(n, "input")).collect();
         let tables: Vec<(Table, &Topic)> =
             self.tables.iter().filter_map(|t| Some((*t, find(t.topic, "table")?))).collect();
         let changelog = self.changelog.and_then(|n| find(n, "changelog"));
         let outputs: Vec<&Topic> = self.outputs.iter().filter_map(|n| find(n, "output")).collect();
+        if self.foreign.is_some() {
+            for topic in &outputs {
+                self.check_role(topic, &topic.writers, "writers", &mut problems);
+            }
+            self.check_foreign(topics, &mut problems);
+            return problems;
+        }
         let Some(partitions) = inputs.first().map(|t| t.partitions) else {
             problems.push(format!("{} has no input: name at least one topic", self.service));
             return problems;
@@ -84,6 +95,22 @@ impl Topology {
         problems
     }
 
+    /// What is joined or kept would have to share partitions with a topic of which nobody here knows
+    /// how many it has.
+    fn check_foreign(&self, topics: &Topics, problems: &mut Vec<String>) {
+        let service = self.service;
+        for input in self.inputs.iter().filter(|input| topics.get(input).is_some()) {
+            problems.push(format!(
+                "{service} reads {input:?} as a topic of others, and it is one of ours: name the topic that somebody else writes"
+            ));
+        }
+        if self.inputs.len() != 1 || !self.tables.is_empty() || self.changelog.is_some() {
+            problems.push(format!(
+                "{service} reads a topic of others: one input, no table and no changelog may stand beside it"
+            ));
+        }
+    }
+
     fn check_partitions(&self, topic: &Topic, want: u32, role: &str, problems: &mut Vec<String>) {
         if topic.partitions != want {
             problems.push(format!(
@@ -94,10 +121,11 @@ impl Topology {
     }
 
     fn check_role(&self, topic: &Topic, names: &[String], role: &str, problems: &mut Vec<String>) {
-        if !names.iter().any(|name| name == self.service) {
+        let known_as = self.foreign.unwrap_or(self.service);
+        if !names.iter().any(|name| name == known_as) {
             problems.push(format!(
-                "topics.yaml does not list {:?} among the {role} of {:?}: add it",
-                self.service, topic.name
+                "topics.yaml does not list {known_as:?} among the {role} of {:?}: add it",
+                topic.name
             ));
         }
     }
@@ -181,6 +209,7 @@ mod tests {
             tables: vec![Table { topic: "watches", scope: Scope::Global }],
             changelog: None,
             outputs: vec!["notices"],
+            foreign: None,
         }
     }
 
@@ -202,6 +231,29 @@ mod tests {
         }
         bad.inputs.clear();
         assert!(bad.problems(Topics::builtin()).join("\n").contains("has no input"));
+    }
+
+    #[test]
+    fn a_topic_of_others_is_read_in_the_name_of_a_service_and_joined_with_nothing() {
+        let foreign = Topology {
+            service: "topic-acme",
+            does: "",
+            inputs: vec!["acme.orders"],
+            tables: Vec::new(),
+            changelog: None,
+            outputs: vec!["orders.rows"],
+            foreign: Some("ingest"),
+        };
+        let problems = |topology: &Topology| topology.problems(Topics::builtin()).join("\n");
+        assert_eq!(problems(&foreign), "");
+        let mut bad = foreign.clone();
+        bad.inputs = vec!["alerts"];
+        bad.changelog = Some("notices");
+        bad.outputs.push("alerts");
+        let found = problems(&bad);
+        for part in ["is one of ours", "no changelog", "list \"ingest\" among the writers"] {
+            assert!(found.contains(part), "{part} in {found}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use proptest::prelude::*;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tocsin_domain::partition::partition_of;
 use tocsin_domain::subscriber::Subscriber;
@@ -16,7 +17,7 @@ use tocsin_stream::processor::{Options, Processor};
 use tocsin_stream::state::{Clock, State, Store, Wake};
 use tocsin_stream::step::Ring;
 use tocsin_stream::topology::{Scope, Table};
-use tocsin_stream::{Effects, Poison, Record, Step, Topology};
+use tocsin_stream::{Effects, Known, Observer, Poison, Progress, Record, Schemas, Step, Topology};
 
 /// How often a key was seen, and when it wants to be woken.
 #[derive(Clone, Default, Debug, PartialEq)]
@@ -96,6 +97,7 @@ fn topology() -> Topology {
         tables: vec![Table { topic: topics::CONDITIONS, scope: Scope::Global }],
         changelog: Some(topics::DETECT_SUBJECTS_CHANGELOG),
         outputs: vec![topics::ALERTS],
+        foreign: None,
     }
 }
 
@@ -299,4 +301,172 @@ fn a_snapshot_of_another_log_is_never_trusted() {
     let mut with = processor(&log, options);
     settle(&mut with);
     assert_eq!(hashes(&with), hashes(&without));
+}
+
+/// Reads values that name a schema id in their first byte: 0 needs none, others are to be learnt.
+#[derive(Default)]
+struct Reader(Vec<u32>);
+
+impl Step for Reader {
+    type State = Seen;
+    type Write = ();
+
+    fn on_record(
+        &mut self,
+        record: &Record<'_>,
+        _: Micros,
+        store: &mut Store<Seen>,
+        effects: &mut Effects,
+    ) -> Result<(), Poison> {
+        let id = u32::from(record.value.unwrap()[0]);
+        if id != 0 && !self.0.contains(&id) {
+            return Err(Poison { needs: Some(id), ..Poison::new("schema", "is not known") });
+        }
+        let seen = store.change(record.key);
+        seen.times += 1;
+        effects.publish(0, record.key, &fact(record.key, seen.times));
+        Ok(())
+    }
+
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        match schema {
+            "bad" => Err(Poison::new("schema", "cannot be read with")),
+            _ => Ok(self.0.push(id)),
+        }
+    }
+
+    fn on_table(&mut self, _: &str, _: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {
+        match value {
+            Some([id, ..]) if !self.0.contains(&u32::from(*id)) => {
+                Err(Poison { needs: Some((*id).into()), ..Poison::new("schema", "is not known") })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A registry that is told what it knows.
+#[derive(Debug, Default)]
+struct Told(Mutex<BTreeMap<u32, Known>>);
+
+impl Told {
+    fn say(&self, id: u32, known: Known) {
+        self.0.lock().unwrap().insert(id, known);
+    }
+}
+
+impl Schemas for Told {
+    fn look_up(&self, id: u32) -> Known {
+        let known = self.0.lock().unwrap().get(&id).cloned();
+        known.unwrap_or(Known::NotYet("the registry is away".to_owned()))
+    }
+}
+
+struct Waits {
+    log: Arc<MemoryLog>,
+    told: Arc<Told>,
+    said: Arc<Mutex<Vec<String>>>,
+    processor: Processor<Reader>,
+    now: i64,
+}
+
+impl Waits {
+    fn new() -> Waits {
+        let (log, told, said) = (log(), Arc::<Told>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let heard = said.clone();
+        let observer = Observer::new(move |progress| {
+            if let Progress::Waits(waits) = progress {
+                heard.lock().unwrap().push(format!("{waits:?}"));
+            }
+        });
+        let options = Options { schemas: Some(told.clone()), observer, ..Options::default() };
+        let processor =
+            Processor::new(topology(), log.clone(), Reader::default(), Box::new(()), options);
+        Waits { log, told, said, processor: processor.unwrap(), now: 1 }
+    }
+
+    /// So many records were processed by some turns.
+    fn turn(&mut self) -> u64 {
+        let mut records = 0;
+        for _ in 0..4 {
+            self.now += 1;
+            records += self.processor.turn(Duration::ZERO, Micros(self.now)).unwrap().records;
+        }
+        records
+    }
+
+    fn seen(&self, key: u8) -> u64 {
+        let store = self.processor.store(partition_of(&[key], 8)).unwrap();
+        store.get(&[key]).map_or(0, |seen| seen.times)
+    }
+
+    fn dead(&self) -> usize {
+        let span = |partition| self.log.span(&TopicPartition::new(topics::DEAD_LETTERS, partition));
+        (0..8).map(|partition| span(partition).unwrap().end as usize).sum()
+    }
+}
+
+#[test]
+fn a_partition_waits_for_a_schema_in_its_order_and_the_others_go_on() {
+    let mut all = Waits::new();
+    let other = (2..9u8).find(|k| partition_of(&[*k], 8) != partition_of(&[1], 8)).unwrap();
+    append(&*all.log, &[(1, &[0]), (1, &[7]), (1, &[0]), (other, &[0])]);
+    assert_eq!(all.turn(), 2, "the one before, and the other partition");
+    append(&*all.log, &[(1, &[0]), (other, &[0])]);
+    assert_eq!((all.turn(), all.seen(1), all.seen(other)), (1, 1, 2));
+    assert!(all.said.lock().unwrap()[0].contains("the registry is away"));
+    all.told.say(7, Known::Schema("good".into()));
+    assert_eq!((all.turn(), all.seen(1), all.dead()), (3, 4, 0));
+    assert_eq!(all.said.lock().unwrap().last().unwrap(), "None");
+    append(&*all.log, &[(1, &[7])]);
+    assert_eq!((all.turn(), all.seen(1)), (1, 5), "its records come again");
+}
+
+#[test]
+fn an_id_that_nobody_can_know_or_read_with_makes_a_dead_letter() {
+    let mut all = Waits::new();
+    all.told.say(7, Known::Nobody("there is no schema 7".to_owned()));
+    all.told.say(8, Known::Schema("bad".into()));
+    append(&*all.log, &[(1, &[7]), (1, &[8]), (1, &[0])]);
+    assert_eq!((all.turn(), all.seen(1), all.dead()), (3, 1, 2));
+}
+
+#[test]
+fn what_waits_survives_an_abort_and_a_new_process_once() {
+    let mut all = Waits::new();
+    append(&*all.log, &[(1, &[0]), (1, &[7]), (1, &[0])]);
+    all.turn();
+    let other = (2..9u8).find(|k| partition_of(&[*k], 8) != partition_of(&[1], 8)).unwrap();
+    append(&*all.log, &[(other, &[0])]);
+    let aborts = std::sync::atomic::AtomicU32::new(0);
+    all.log.fail_commits(move |_| {
+        let n = aborts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        [Some(Fault::Abort), Some(Fault::LostAnswer), None][n.min(2) as usize]
+    });
+    all.turn();
+    all.turn();
+    assert_eq!((all.seen(1), all.seen(other)), (1, 1));
+    let options = Options { schemas: Some(all.told.clone()), ..Options::default() };
+    let log = all.log.clone();
+    all.processor =
+        Processor::new(topology(), log, Reader::default(), Box::new(()), options).unwrap();
+    all.turn();
+    all.told.say(7, Known::Schema("good".into()));
+    all.turn();
+    assert_eq!((all.seen(1), all.seen(other), all.dead()), (3, 1, 0));
+}
+
+#[test]
+fn a_table_waits_too_and_nothing_is_judged_without_it() {
+    let mut all = Waits::new();
+    let mut worker =
+        all.log.worker(&WorkerSpec { id: "test".into(), ..WorkerSpec::default() }).unwrap();
+    let mut transaction = Transaction::default();
+    let topic = transaction.register(topics::CONDITIONS, 1);
+    transaction.to(topic, b"c").push(b"c", Some(&[9]));
+    worker.commit(&mut transaction).unwrap();
+    append(&*all.log, &[(1, &[0])]);
+    assert_eq!(all.turn(), 0);
+    all.told.say(9, Known::Schema("good".into()));
+    assert_eq!((all.turn(), all.seen(1)), (1, 1));
 }

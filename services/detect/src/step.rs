@@ -125,6 +125,10 @@ impl Step for DetectStep {
         scene.close(subject, key, wake.event_time);
     }
 
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.ids.learn(id, schema)?)
+    }
+
     fn on_table(&mut self, _: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {
         self.conditions.apply(key, value, &self.ids)
     }
@@ -202,7 +206,7 @@ impl Scene<'_> {
             match event {
                 Ok(event) => self.evaluate(subject, &event, &record),
                 // It was read when it arrived: only a changed schema id can make this happen.
-                Err(Poison { class, reason }) => {
+                Err(Poison { class, reason, .. }) => {
                     self.effects.dead_letter(&record, class, &reason);
                 }
             }

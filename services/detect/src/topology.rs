@@ -16,6 +16,7 @@ pub fn topology() -> Topology {
         tables: vec![Table { topic: topics::CONDITIONS, scope: Scope::Global }],
         changelog: Some(topics::DETECT_SUBJECTS_CHANGELOG),
         outputs: vec![topics::ALERTS],
+        foreign: None,
     }
 }
 

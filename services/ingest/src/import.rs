@@ -198,7 +198,7 @@ impl Import {
         let from = cursor.mark;
         let mut progress =
             |tally| watch(Progress { tally, read: read.load(Ordering::Relaxed), size });
-        let topic = self.config.topic();
+        let topic = self.config.event_topic();
         let mut batch = Batch::open(&*self.log, worker, topic, cursor, key)?;
         batch.now = (self.now)();
         batch.rows_at_once = self.rows_at_once;

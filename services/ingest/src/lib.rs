@@ -27,6 +27,7 @@ pub mod datasets;
 pub mod folders;
 pub mod import;
 pub mod input;
+pub mod own_topics;
 pub mod pause;
 pub mod poison;
 pub mod poll;

@@ -5,6 +5,7 @@ mod check;
 mod events;
 mod filter;
 mod names;
+mod object;
 
 pub(crate) use check::unread;
 

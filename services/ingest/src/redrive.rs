@@ -82,7 +82,7 @@ impl Redriver {
                 "no source is called {name:?} any more; configure it again, or drop it"
             ));
         };
-        let topic = config.event.unwrap_or_default().topic();
+        let topic = config.event_topic();
         let (file, line) = place(&letter.origin);
         let at = Origin { file, line, text: &letter.origin, now: letter.at };
         let mut found = Outcome::default();
@@ -164,7 +164,7 @@ mod tests {
         let read = source.read(file, &mut |item| {
             match item {
                 Item::DeadLetter(letter) => letters.push(*letter),
-                item => take(&mut found, config.event.unwrap_or_default().topic(), item),
+                item => take(&mut found, config.event_topic(), item),
             }
             Ok(())
         });

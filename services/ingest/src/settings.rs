@@ -3,7 +3,8 @@
 mod preset;
 
 use crate::poison::Rate;
-use crate::poll::settings::{Format, Length, Search};
+pub use crate::poll::settings::Format;
+use crate::poll::settings::{Length, Search};
 use crate::sources;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -97,8 +98,8 @@ pub struct SourceConfig {
     /// A directory where raw answers are kept.
     pub archive: Option<PathBuf>,
 
-    // Of kind http.
-    /// What the answer is.
+    // Of kinds http and topic.
+    /// What an answer, or the value of a record, is.
     pub format: Option<Format>,
     /// How a call shows the token: `query NAME`, `header NAME`, `bearer` or `basic`.
     pub auth: Option<String>,
@@ -110,6 +111,12 @@ pub struct SourceConfig {
     pub first_page: Option<u32>,
     /// Where in an answer an error is told, if it tells one although all seems well.
     pub error: Option<String>,
+
+    // Of kind topic.
+    /// The Kafka topic that somebody else writes.
+    pub topic: Option<String>,
+    /// Files with the schemas of values in Avro's single-object encoding.
+    pub schemas: Option<Vec<PathBuf>>,
 
     /// The decimal mark: `.` or `,`.
     pub decimal: Option<DecimalMark>,
@@ -294,7 +301,7 @@ impl SourceConfig {
     }
 
     /// The topic of its events; that of readings if nothing is said.
-    pub fn topic(&self) -> &'static str {
+    pub fn event_topic(&self) -> &'static str {
         self.event.unwrap_or_default().topic()
     }
 
@@ -327,6 +334,8 @@ impl SourceConfig {
             "first_page" => self.first_page.is_some(),
             "error" => self.error.is_some(),
             "type" => self.event_type.is_some(),
+            "topic" => self.topic.is_some(),
+            "schemas" => self.schemas.is_some(),
             _ => false,
         }
     }
@@ -349,6 +358,8 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
         source.folder = source.folder.take().map(|folder| document.resolve(&folder));
         source.archive = source.archive.take().map(|archive| document.resolve(&archive));
         let secrets = source.read_secrets(&|path| document.resolve(path));
+        let schemas = source.schemas.iter_mut().flatten();
+        schemas.for_each(|schema| *schema = document.resolve(schema));
         let twice = before.iter().any(|other| other.name == source.name);
         let fault = match twice {
             true => Err("there are two sources of this name; each needs its own".to_owned()),

@@ -11,6 +11,7 @@ pub(crate) mod json_lines;
 mod mercadolibre;
 mod mercadona;
 mod openaq;
+pub(crate) mod topic;
 mod waqi;
 
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub const KINDS: &[Kind] = &[
     mercadolibre::KIND,
     mercadona::KIND,
     openaq::KIND,
+    topic::KIND,
     waqi::KIND,
 ];
 

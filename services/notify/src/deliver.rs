@@ -24,6 +24,7 @@ pub fn topology() -> Topology {
         tables: vec![Table { topic: topics::SUBSCRIBERS, scope: Scope::CoPartitioned }],
         changelog: Some(topics::NOTIFY_DELIVERIES_CHANGELOG),
         outputs: vec![topics::DELIVERIES],
+        foreign: None,
     }
 }
 
@@ -181,6 +182,10 @@ impl Step for DeliverStep {
         if let Some(attempt) = store.change(ring.key).on_wake(ring.now) {
             publish(effects, &attempt);
         }
+    }
+
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.ids.learn(id, schema)?)
     }
 
     fn on_table(&mut self, _: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {

@@ -22,6 +22,7 @@ pub fn topology() -> Topology {
         tables: vec![Table { topic: topics::WATCHES, scope: Scope::Global }],
         changelog: None,
         outputs: vec![topics::NOTICES],
+        foreign: None,
     }
 }
 
@@ -123,6 +124,10 @@ impl Step for MatchStep {
             effects.publish(0, notice.key().as_bytes(), &notice);
         }
         Ok(())
+    }
+
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.ids.learn(id, schema)?)
     }
 
     fn on_table(&mut self, _: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {

@@ -28,6 +28,7 @@ pub fn topology() -> Topology {
         tables: Vec::new(),
         changelog: Some(topics::NOTIFY_SENDS_CHANGELOG),
         outputs: vec![topics::DELIVERIES],
+        foreign: None,
     }
 }
 

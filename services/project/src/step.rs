@@ -21,6 +21,7 @@ pub fn topology() -> Topology {
         tables: Vec::new(),
         changelog: Some(PROJECT_TOTALS_CHANGELOG),
         outputs: Vec::new(),
+        foreign: None,
     }
 }
 
@@ -40,6 +41,10 @@ impl ProjectStep {
 impl Step for ProjectStep {
     type State = Total;
     type Write = Write;
+
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.ids.learn(id, schema)?)
+    }
 
     fn on_record(
         &mut self,

@@ -211,9 +211,7 @@ fn fate(letter: &DeadLetter, judged: tocsin_ingest::redrive::Outcome) -> Fate {
 ///
 /// # Errors
 /// If a source is configured wrong.
-pub fn words(
-    settings: &Settings,
-) -> anyhow::Result<tocsin_api::Redrive> {
+pub fn words(settings: &Settings) -> anyhow::Result<tocsin_api::Redrive> {
     let judge = Mutex::new(Judge::new(settings, Micros::default())?);
     Ok(Arc::new(move |letter| {
         let mut judge = judge.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,8 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// What is asked of every subject: any version reads what any other wrote.
 pub const LEVEL: &str = "FULL_TRANSITIVE";
 
-/// The registry's own numbers: there is no such subject, or nothing is said of its compatibility.
-const NOTHING: [u64; 2] = [40401, 40408];
+/// The registry's own numbers: there is no such subject or schema, or nothing is said of its
+/// compatibility.
+const NOTHING: [u64; 3] = [40401, 40403, 40408];
 
 /// Each topic's subject (`<topic>-value`) with the schema of its values, in the order of topics.yaml.
 pub fn subjects() -> Vec<(String, &'static Known)> {
@@ -57,6 +58,15 @@ impl Version {
     pub fn is_avro(&self) -> bool {
         self.kind.as_deref().is_none_or(|kind| kind == "AVRO")
     }
+}
+
+/// What an id names.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Named {
+    /// An Avro schema.
+    Schema(String),
+    /// Nothing that can be read with, and why.
+    Nothing(String),
 }
 
 /// Why the registry did not do what it was asked.
@@ -109,6 +119,38 @@ impl Registry {
             version.ok_or_else(|| self.odd(&path, "a version that it named is gone; try again"))
         };
         numbers.unwrap_or_default().into_iter().map(one).collect()
+    }
+
+    /// The schema that an id names.
+    ///
+    /// # Errors
+    /// If the registry does not answer, or refuses.
+    pub fn schema(&self, id: u32) -> Result<Named, RegistryError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            schema: String,
+            #[serde(default, rename = "schemaType")]
+            kind: Option<String>,
+            #[serde(default)]
+            references: Vec<Value>,
+        }
+        let path = format!("/schemas/ids/{id}");
+        let Some(answer) = self.found::<Answer>(Method::GET, &path, None)? else {
+            return Ok(Named::Nothing(format!(
+                "the schema registry {} has no schema {id}",
+                self.url
+            )));
+        };
+        let kind = answer.kind.unwrap_or_else(|| "AVRO".to_owned());
+        Ok(match (kind.as_str(), answer.references.is_empty()) {
+            ("AVRO", true) => Named::Schema(answer.schema),
+            ("AVRO", false) => Named::Nothing(format!(
+                "schema {id} refers to other subjects of the schema registry, which is not supported: register it whole"
+            )),
+            (kind, _) => {
+                Named::Nothing(format!("schema {id} is of type {kind}; only AVRO is read"))
+            }
+        })
     }
 
     /// Why the registry would not take the schema beside the latest version; empty if it would.

@@ -4,6 +4,7 @@
 use crate::backend::{Backend, Clean};
 use crate::exit::{Exit, Kind};
 use crate::facts;
+use crate::schema_desk::Desk;
 use crate::service::{Host, Service};
 use crate::services::SERVICES;
 use crate::settings::Settings;
@@ -97,8 +98,11 @@ impl Node {
             None => String::new(),
         };
         let loops: Vec<&str> = plan.services.iter().flat_map(|one| one.parts).copied().collect();
+        let data = backend.data.as_deref();
+        let schemas = settings.registry.as_ref().map(|options| Arc::new(Desk::new(options, data)));
         let mut host = Host {
             settings,
+            schemas,
             backend,
             whole: plan.whole,
             slot: plan.slot,
@@ -155,6 +159,13 @@ impl Node {
 fn start(host: &mut Host, services: &[&'static Service]) -> anyhow::Result<()> {
     for service in services {
         (service.start)(host)?;
+    }
+    if let Some(desk) = host.schemas.clone() {
+        let stop = host.stop.clone();
+        host.spawn("schemas", move || {
+            desk.run(&stop);
+            Ok::<(), String>(())
+        })?;
     }
     if let Some(clean) = host.backend.clean.take() {
         let stop = host.stop.clone();

@@ -1,7 +1,9 @@
 //! What the ids of a schema registry name, asked when a process starts. The answer is kept beside the
-//! snapshots, so that a registry that is away holds nothing up. Ids that come later are not looked up.
+//! snapshots, so that a registry that is away holds nothing up. Ids that come later are asked for by
+//! [`crate::schema_desk`].
 
 use crate::registry::{Registry, RegistryError, subjects};
+use crate::schema_desk::Desk;
 use crate::settings::Settings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,6 +53,12 @@ pub fn learn(settings: &mut Settings, data: Option<&Path>) -> anyhow::Result<()>
         }
         (Err(error), _) => return Err(error.into()),
     };
+    // State may hold events that such ids frame.
+    for (id, schema) in Desk::new(options, data).kept() {
+        if let Err(error) = ids.learn(id, &schema) {
+            tracing::warn!(%error, id, "a schema that was kept cannot be read");
+        }
+    }
     settings.schema_ids.iter().for_each(|(id, fingerprint)| ids.insert(id, fingerprint));
     settings.schema_ids = ids;
     Ok(())

@@ -4,6 +4,7 @@
 use crate::backend::Backend;
 use crate::exit::{Exit, Kind};
 use crate::facts;
+use crate::schema_desk::Desk;
 use crate::settings::Settings;
 use crate::vitals::Vitals;
 use std::fmt::Display;
@@ -17,7 +18,7 @@ use tocsin_store::Store;
 use tocsin_stream::processor::{Failure, Options, Processor, Sink, Turn};
 use tocsin_stream::step::Step;
 use tocsin_stream::topology::Topology;
-use tocsin_stream::{Log, Observer};
+use tocsin_stream::{Log, Observer, Schemas};
 use tokio::runtime::Runtime;
 
 /// A service.
@@ -56,6 +57,8 @@ pub struct Host {
     pub stop: Stop,
     /// What is known of the parts.
     pub vitals: Vitals,
+    /// Who asks the schema registry, if there is one.
+    pub schemas: Option<Arc<Desk>>,
     /// For HTTP.
     pub runtime: Runtime,
     /// What was started.
@@ -145,7 +148,9 @@ impl Host {
         let of = snapshots.clone().zip(topology.changelog);
         let observer = self.vitals.observer(topology.service, of);
         let standby = self.settings.standby;
-        Options { snapshots, slot: self.slot, standby, observer, ..Options::default() }
+        let schemas = self.schemas.clone().map(|desk| desk as Arc<dyn Schemas>);
+        self.vitals.health.add_loop(topology.service);
+        Options { snapshots, slot: self.slot, standby, observer, schemas, ..Options::default() }
     }
 
     /// Who hears a part that is no processor.

@@ -40,6 +40,8 @@ struct Part {
     entered: BTreeMap<TopicPartition, u64>,
     /// While state is read.
     restoring: Option<Restoring>,
+    /// What some of its partitions wait for.
+    waiting: Option<String>,
     /// The directory of snapshots and the changelog that they are of.
     snapshots: Option<(PathBuf, &'static str)>,
 }
@@ -109,6 +111,12 @@ impl Vitals {
                 metrics.assigned_partitions(name, ours.len());
                 part.partitions = Some(ours);
             }
+            Progress::Waits(waits) => {
+                self.metrics.partitions_waiting(name, waits.map_or(0, |(count, _)| count));
+                part.waiting = waits.map(|(count, why)| {
+                    format!("{count} of its partitions wait, and the others go on: {why}")
+                });
+            }
         }
     }
 
@@ -134,7 +142,12 @@ impl Vitals {
             tracing::info!(service = name, records, ?took, "the state is restored");
         }
         self.metrics.restore_left(name, 0, Some(Duration::ZERO));
-        State::Ready { partitions: Some(part.partitions.as_ref().map_or(0, BTreeSet::len)) }
+        match &part.waiting {
+            Some(reason) => State::Waiting { reason: reason.clone() },
+            None => {
+                State::Ready { partitions: Some(part.partitions.as_ref().map_or(0, BTreeSet::len)) }
+            }
+        }
     }
 
     fn restores(&self, name: &'static str, part: &mut Part, left: u64) -> State {
@@ -282,6 +295,11 @@ mod tests {
         assert!(matches!(state(), State::Restoring { restored: 6, .. }), "not all of it");
         vitals.restoring("detect", 0);
         assert_eq!(state(), State::Ready { partitions: Some(2) });
+        observer.tell(Progress::Waits(Some((1, "for schema id 7"))));
+        vitals.restoring("detect", 0);
+        assert!(matches!(state(), State::Waiting { reason } if reason.contains("schema id 7")));
+        assert!(vitals.metrics.encode().contains("partitions_waiting{service=\"detect\"} 1"));
+        observer.tell(Progress::Waits(None));
         observer.tell(Progress::Assigned(&[]));
         vitals.restoring("detect", 0);
         assert_eq!(state(), State::Ready { partitions: Some(0) }, "it stands by");

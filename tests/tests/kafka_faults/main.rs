@@ -265,6 +265,7 @@ fn topology() -> Topology {
         tables: Vec::new(),
         changelog: Some(topics::DETECT_SUBJECTS_CHANGELOG),
         outputs: vec![topics::ALERTS],
+        foreign: None,
     }
 }
 

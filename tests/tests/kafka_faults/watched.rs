@@ -108,6 +108,10 @@ impl Worker for Watching {
         self.worker.open(partitions);
     }
 
+    fn close(&mut self, partitions: &[u32]) {
+        self.worker.close(partitions);
+    }
+
     fn commit(&mut self, transaction: &mut Transaction) -> Result<(), CommitError> {
         let said = self.worker.commit(transaction);
         self.said.lock().unwrap().push(Class::of(&said));

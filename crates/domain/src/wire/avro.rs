@@ -43,8 +43,9 @@ impl<'a> Reader<'a> {
         self.len - self.rest.len()
     }
 
+    /// The next `len` bytes, borrowed; `what` they are is said if they are not there.
     #[inline(always)]
-    fn take(&mut self, len: usize, what: &str) -> Result<&'a [u8], WireError> {
+    pub(super) fn take(&mut self, len: usize, what: &str) -> Result<&'a [u8], WireError> {
         self.rest.split_off(..len).ok_or_else(|| self.short(len, what))
     }
 

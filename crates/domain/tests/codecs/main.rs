@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are the helpers of tests")]
 
 mod facts;
+mod foreign;
 mod values;
 
 use apache_avro::Schema;

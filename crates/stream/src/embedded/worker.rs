@@ -103,6 +103,11 @@ impl<L: Shelf> ShelfWorker<L> {
         Ok(worker)
     }
 
+    fn set_open(&mut self, partitions: &[u32], open: bool) {
+        let named = |seat: &&mut Seat| partitions.contains(&seat.at.partition);
+        self.seats.iter_mut().filter(named).for_each(|seat| seat.open = open);
+    }
+
     /// One round over the partitions, beginning where the last round stopped.
     fn take(&mut self, max_records: usize) -> Result<Vec<Batch>, LogError> {
         let (mut batches, mut left) = (Vec::new(), max_records.max(1));
@@ -149,8 +154,11 @@ impl<L: Shelf> Worker for ShelfWorker<L> {
     }
 
     fn open(&mut self, partitions: &[u32]) {
-        let ready = |seat: &&mut Seat| partitions.contains(&seat.at.partition);
-        self.seats.iter_mut().filter(ready).for_each(|seat| seat.open = true);
+        self.set_open(partitions, true);
+    }
+
+    fn close(&mut self, partitions: &[u32]) {
+        self.set_open(partitions, false);
     }
 
     fn confirm(&mut self) -> Result<(), CommitError> {

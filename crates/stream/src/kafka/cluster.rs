@@ -46,7 +46,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How many partitions the topic has. That never changes, so it is asked once.
+    /// How many partitions the topic has. Of ours that never changes, so it is asked once.
     pub(super) fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         if let Some(known) = self.known().get(topic) {
             return Ok(*known);
@@ -85,10 +85,16 @@ impl Cluster {
     }
 
     pub(super) fn check(&self, at: &TopicPartition) -> Result<(), LogError> {
-        match at.partition < self.partitions(&at.topic)? {
-            true => Ok(()),
-            false => Err(LogError::UnknownPartition(at.clone())),
+        if at.partition < self.partitions(&at.topic)? {
+            return Ok(());
         }
+        // Topics of others may have more by now.
+        let found = self.ask_partitions(&at.topic)?.unwrap_or_default();
+        if at.partition >= found {
+            return Err(LogError::UnknownPartition(at.clone()));
+        }
+        self.known().insert(at.topic.to_string(), found);
+        Ok(())
     }
 
     pub(super) fn span(&self, at: &TopicPartition) -> Result<Span, LogError> {

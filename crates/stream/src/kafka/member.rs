@@ -268,10 +268,10 @@ impl Member {
         Ok(())
     }
 
-    /// As [`crate::Worker::open`].
-    pub(super) fn open(&mut self, partitions: &[u32]) {
+    /// As [`crate::Worker::open`] and [`crate::Worker::close`].
+    pub(super) fn set_open(&mut self, partitions: &[u32], open: bool) {
         for seat in self.seats.iter_mut().filter(|seat| partitions.contains(&seat.at.partition)) {
-            seat.open = true;
+            seat.open = open;
         }
     }
 

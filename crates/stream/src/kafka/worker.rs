@@ -123,7 +123,13 @@ impl Worker for KafkaWorker {
 
     fn open(&mut self, partitions: &[u32]) {
         if let Some(member) = &mut self.member {
-            member.open(partitions);
+            member.set_open(partitions, true);
+        }
+    }
+
+    fn close(&mut self, partitions: &[u32]) {
+        if let Some(member) = &mut self.member {
+            member.set_open(partitions, false);
         }
     }
 

@@ -273,7 +273,7 @@ impl Poller {
 
     /// The topic that its answers are meant for.
     fn topic(&self) -> &'static str {
-        self.config.topic()
+        self.config.event_topic()
     }
 }
 

@@ -41,7 +41,7 @@ pub struct SearchTable {
     pub every: Option<Length>,
 }
 
-/// What an answer over HTTP is.
+/// What an answer over HTTP, or the value of a record, is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -52,6 +52,8 @@ pub enum Format {
     Csv,
     /// RSS or Atom.
     Rss,
+    /// Avro, framed by a registry's id or in single-object encoding.
+    Avro,
 }
 
 /// How a source is asked.

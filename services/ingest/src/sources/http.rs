@@ -44,6 +44,7 @@ fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
     match config.format.unwrap_or_default() {
         Format::Csv => csv::open(config),
         Format::Json => json_lines::open(config),
+        Format::Avro => Err("`format` must be `json`, `csv` or `rss`".to_owned()),
         Format::Rss => {
             let name = config.name.clone();
             Ok(Box::new(Feed { name, rows: json_lines::open(config)? }))

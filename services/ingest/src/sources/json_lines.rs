@@ -6,9 +6,8 @@ use super::Kind;
 use crate::jq::Jq;
 use crate::mapping::{Fault, Mapping, Origin, RowError};
 use crate::rows::{Found, ROW_CAP, Rows};
-use crate::settings::{EventKind, SourceConfig};
+use crate::settings::SourceConfig;
 use crate::source::{Again, File, IngestError, Item, Mark, Sink, Skipped, Source};
-use crate::template::Row;
 use serde_json::Value;
 use std::io::Read;
 use tocsin_domain::event::DatasetRowKind;
@@ -184,27 +183,7 @@ impl JsonLines {
         at: &Origin<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), IngestError> {
-        let Value::Object(object) = value else {
-            let fault = Fault::new("json", "the row is not an object");
-            return self.bury(fault, bytes, at, sink);
-        };
-        let mut text = String::new();
-        let mut spans = Vec::new();
-        for name in self.mapping.names() {
-            let start = text.len();
-            write_text(named(value, name).unwrap_or(&Value::Null), &mut text);
-            spans.push((start, text.len()));
-        }
-        let mut texts = Vec::new();
-        if self.mapping.event() == EventKind::DatasetRow {
-            for (name, field) in object {
-                let mut text = String::new();
-                write_text(field, &mut text);
-                texts.push((name.as_str(), text));
-            }
-        }
-        let named = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
-        match self.mapping.row(&Row { text: &text, spans: &spans }, named, at, sink) {
+        match self.mapping.object(value, at, sink) {
             Ok(()) => Ok(()),
             Err(RowError::Sink(error)) => Err(error),
             Err(RowError::Fault(fault)) => self.bury(fault, bytes, at, sink),

@@ -1,9 +1,10 @@
-//! `ingest`: what the sources' folders hold, what upstreams answer, and what is pushed, becomes
-//! events. One process reads and asks, the others of the same service stand by; every one of them
-//! takes pushes.
+//! `ingest`: what the sources' folders and topics hold, what upstreams answer, and what is pushed,
+//! becomes events. One process reads folders and asks, the others of the same service stand by;
+//! topics are shared out by their partitions; every process takes pushes.
 
 use crate::exit::{Exit, Kind};
 use crate::facts;
+use crate::own_topics;
 use crate::service::{Host, Service};
 use crate::settings::Settings;
 use crate::vitals::Vitals;
@@ -12,25 +13,28 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use tocsin_ingest::datasets::http::{self, Uploads};
 use tocsin_ingest::folders::News;
+use tocsin_ingest::own_topics::is_topic;
 use tocsin_ingest::push::settings::PushConfig;
 use tocsin_ingest::push::{self, Push, PushError, ROUTE};
-use tocsin_ingest::{Folders, Office, Poller};
+use tocsin_ingest::{Folders, Office, Poller, SourceConfig};
 
-/// Files, answers and pushes to events.
+/// Files, answers, pushes and topics of others to events.
 pub(super) static SERVICE: Service =
     Service { name: "ingest", parts: &["ingest"], tables: false, idle, start };
 
 fn idle(settings: &Settings) -> Option<&'static str> {
-    let some = settings.sources.iter().any(|one| one.folder.is_some() || one.is_polled())
+    let read = |one: &SourceConfig| one.folder.is_some() || one.is_polled() || is_topic(one);
+    let some = settings.sources.iter().any(read)
         || settings.datasets.iter().any(|set| set.folder.is_some());
     (!some && !settings.push.is_on()).then_some(
-        "no [[sources]] has a `folder` or `every`, and no [[datasets]] a `folder`: name the \
-         directory that files come into, or say how often it is asked; and there are no \
-         [[producers]] who might push",
+        "no [[sources]] has a `folder` or `every`, or is a `topic`, and no [[datasets]] has a \
+         `folder`: name the directory that files come into, or say how often it is asked; and \
+         there are no [[producers]] who might push",
     )
 }
 
 fn start(host: &mut Host) -> anyhow::Result<()> {
+    own_topics::start(host)?;
     let (vitals, stop) = (host.vitals.clone(), host.stop.clone());
     let sources = &host.settings.sources;
     let observer = host.observer("ingest");

@@ -1,0 +1,43 @@
+//! A row that is an object: fields are found by their paths.
+
+use super::{Fault, Mapping, Origin, RowError};
+use crate::settings::EventKind;
+use crate::source::Sink;
+use crate::sources::json_lines::{named, write_text};
+use crate::template::Row;
+use serde_json::Value;
+
+impl Mapping {
+    /// Hands over what `value` says, an object whose fields are named by path: `price.value`,
+    /// `images.0.url`.
+    ///
+    /// # Errors
+    /// As [`Mapping::row`]; what is no object is at fault.
+    pub fn object(
+        &mut self,
+        value: &Value,
+        at: &Origin<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), RowError> {
+        let Value::Object(object) = value else {
+            return Err(Fault::new("json", "the row is not an object").into());
+        };
+        let mut text = String::new();
+        let mut spans = Vec::new();
+        for name in self.names() {
+            let start = text.len();
+            write_text(named(value, name).unwrap_or(&Value::Null), &mut text);
+            spans.push((start, text.len()));
+        }
+        let mut texts = Vec::new();
+        if self.event() == EventKind::DatasetRow {
+            for (name, field) in object {
+                let mut text = String::new();
+                write_text(field, &mut text);
+                texts.push((name.as_str(), text));
+            }
+        }
+        let all = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        self.row(&Row { text: &text, spans: &spans }, all, at, sink)
+    }
+}

@@ -1,0 +1,92 @@
+//! The step: a record of a topic that somebody else writes in, events and dead letters out. It keeps
+//! nothing, so that a record gives the same whenever it is read.
+
+use super::Format;
+use crate::mapping::Origin;
+use crate::settings::SourceConfig;
+use crate::source::{Event, Item};
+use tocsin_domain::Micros;
+use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_stream::state::Store;
+use tocsin_stream::{Effects, Poison, Record, Step};
+
+/// The one output of the topology.
+const EVENTS: usize = 0;
+
+/// Records to events.
+pub struct OwnTopicStep {
+    format: Format,
+    file: String,
+    text: String,
+    key: Vec<u8>,
+}
+
+impl OwnTopicStep {
+    /// The step of a source.
+    ///
+    /// # Errors
+    /// What is wrong with the source.
+    pub fn new(config: &SourceConfig) -> Result<OwnTopicStep, String> {
+        let (file, text) = (String::new(), String::new());
+        Ok(OwnTopicStep { format: Format::of(config)?, file, text, key: Vec::new() })
+    }
+}
+
+impl Step for OwnTopicStep {
+    type State = ();
+    type Write = ();
+
+    fn on_record(
+        &mut self,
+        record: &Record<'_>,
+        now: Micros,
+        _: &mut Store<()>,
+        effects: &mut Effects,
+    ) -> Result<(), Poison> {
+        // A tombstone says that a key is gone, and no event of ours can be taken back.
+        let Some(value) = record.value else { return Ok(()) };
+        self.file = format!("{}/{}", record.topic, record.partition);
+        self.text = format!("{}/{}", self.file, record.offset);
+        let arrival = if record.time > Micros(0) { record.time } else { now };
+        let (file, text) = (self.file.as_str(), self.text.as_str());
+        let at = Origin { file, line: record.offset, text, now: arrival };
+        let key = &mut self.key;
+        self.format.read(value, &at, &mut |item| {
+            match item {
+                Item::Event(event) => publish(&event, key, effects),
+                Item::DeadLetter(letter) => bury(&letter, text, record, effects),
+                Item::Skipped(_) | Item::RowEnd(_) | Item::OpenEnd => {}
+            }
+            Ok(())
+        })
+    }
+
+    fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {
+        Ok(self.format.learn(id, schema)?)
+    }
+}
+
+fn publish(event: &Event<'_>, key: &mut Vec<u8>, effects: &mut Effects) {
+    event.key(key);
+    effects.saw(event.event_time());
+    match event {
+        Event::Reading(event) => effects.publish(EVENTS, key, event),
+        Event::Listing(event) => effects.publish(EVENTS, key, event),
+        Event::OrderRow(event) => effects.publish(EVENTS, key, event),
+        Event::DatasetRow(event) => effects.publish(EVENTS, key, event),
+        Event::Swipe(event) => effects.publish(EVENTS, key, event),
+    }
+}
+
+/// A row at fault: where the record stands, with the record's own key and bytes; a row among others
+/// with its own bytes.
+fn bury(letter: &DeadLetter, whole: &str, record: &Record<'_>, effects: &mut Effects) {
+    let (origin, class, reason) = (&letter.origin, &letter.class, &letter.reason);
+    match origin == whole {
+        true => effects.dead_letter(record, class, reason),
+        false => {
+            let row = Record { value: Some(&letter.value), ..*record };
+            effects.dead_part(&row, origin, class, reason);
+        }
+    }
+}
