@@ -14,6 +14,7 @@ pub mod http;
 pub mod judge;
 pub mod layout;
 pub mod load;
+mod paced;
 pub mod plan;
 mod press;
 pub mod receipt;

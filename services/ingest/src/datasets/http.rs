@@ -9,8 +9,7 @@ use super::spool::{self, Refusal};
 use super::upload::Upload;
 use super::{DatasetError, finding};
 use crate::IngestError;
-use axum::extract::multipart::Multipart;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -106,11 +105,7 @@ async fn take(
         let text = format!("{AT_ONCE} uploads are under way; send it again");
         return Err(problem((StatusCode::SERVICE_UNAVAILABLE, "busy", text)));
     };
-    let multipart = Multipart::from_request(request, &()).await.map_err(|error| {
-        let text = format!("{}; send multipart/form-data, a field a file", error.body_text());
-        problem((StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", text))
-    })?;
-    let given = spool::receive(multipart, set, &uploads.spool).await.map_err(problem)?;
+    let given = spool::receive(request, set, &uploads.spool).await.map_err(problem)?;
     let (turn, set, log, now) =
         (turn.clone(), set.clone(), uploads.log.clone(), uploads.now.clone());
     // It is written to its end even if whoever sent it goes away.

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 
 /// How many findings a report keeps; all of them are counted.
 pub const KEPT: usize = 1_000;
-/// The longest text of a kept finding, in characters.
-const TEXT_CAP: usize = 300;
+/// The longest text of a kept finding, in bytes: a thousand of them must fit into one record.
+const TEXT_CAP: usize = 240;
+/// The longest name of a column in it.
+const COLUMN_CAP: usize = 100;
 
 /// What came of an upload. `rows` = `events` + `dead_letters` + `blank`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,10 @@ impl FileReport {
         survey: &Survey,
         layout: &Layout,
     ) -> FileReport {
+        let undeclared = layout.undeclared.iter().take(100).cloned().map(|mut name| {
+            shorten(&mut name, COLUMN_CAP);
+            name
+        });
         FileReport {
             file: config.name.clone(),
             name: name.to_owned(),
@@ -83,7 +89,7 @@ impl FileReport {
             line_end: survey.line_end.word().to_owned(),
             delimiter: char::from(layout.delimiter),
             decimal: layout.comma.map(|comma| if comma { ',' } else { '.' }),
-            undeclared: layout.undeclared.iter().take(100).cloned().collect(),
+            undeclared: undeclared.collect(),
             ..FileReport::default()
         }
     }
@@ -95,10 +101,8 @@ impl Report {
         *self.faults.entry(finding.kind).or_default() += 1;
         if self.findings.len() < KEPT {
             let mut kept = finding.clone();
-            if let Some((at, _)) = kept.text.char_indices().nth(TEXT_CAP) {
-                kept.text.truncate(at);
-                kept.text.push('…');
-            }
+            shorten(&mut kept.text, TEXT_CAP);
+            shorten(&mut kept.column, COLUMN_CAP);
             self.findings.push(kept);
         }
     }
@@ -115,5 +119,12 @@ impl Report {
     /// How many findings there are.
     pub fn found_in_all(&self) -> u64 {
         self.faults.values().sum()
+    }
+}
+
+fn shorten(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
     }
 }

@@ -1,9 +1,12 @@
 //! The files of a multipart request, streamed to files without a name, which go with this process:
 //! never whole in memory, never more than the set may have, and not for ever.
 
+use super::paced::{Held, Paced};
 use super::settings::DatasetConfig;
 use super::upload::Given;
+use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use std::fs::File;
 use std::io::Write;
@@ -24,15 +27,24 @@ pub(super) type Refusal = (StatusCode, &'static str, String);
 
 /// The files that a request brings, as it brings them, into `directory`.
 pub(super) async fn receive(
-    request: Multipart,
+    request: Request,
     set: &DatasetConfig,
     directory: &Path,
 ) -> Result<Vec<Given>, Refusal> {
-    patient(WHOLE, files(request, set, directory)).await?
+    let (head, body) = request.into_parts();
+    let paced = Paced::new(body.into_data_stream());
+    let held = paced.held();
+    let request = Request::from_parts(head, Body::from_stream(paced));
+    let request = Multipart::from_request(request, &()).await.map_err(|error| {
+        let text = format!("{}; send multipart/form-data, a field a file", error.body_text());
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", text)
+    })?;
+    patient(WHOLE, files(request, &held, set, directory)).await?
 }
 
 async fn files(
     mut request: Multipart,
+    held: &Held,
     set: &DatasetConfig,
     directory: &Path,
 ) -> Result<Vec<Given>, Refusal> {
@@ -40,13 +52,14 @@ async fn files(
     loop {
         let field = patient(PATIENCE, request.next_field()).await?.map_err(|e| broken(&e))?;
         let Some(mut field) = field else { return Ok(given) };
+        held.forget();
         if given.len() == set.files.len() {
             let text = format!("there are more files than the {} of the set", set.files.len());
             return Err((StatusCode::UNPROCESSABLE_ENTITY, "files", text));
         }
         let name = |name: Option<&str>| name.map(|name| name.chars().take(FIELD_CAP).collect());
         let (what, file) = (name(field.name()), name(field.file_name()).unwrap_or_default());
-        let content = write(&mut field, &mut left, (set, directory)).await?;
+        let content = write(&mut field, held, &mut left, (set, directory)).await?;
         given.push(Given { field: what, name: file, content });
     }
 }
@@ -54,6 +67,7 @@ async fn files(
 /// One of them.
 async fn write(
     field: &mut Field<'_>,
+    held: &Held,
     left: &mut u64,
     (set, directory): (&DatasetConfig, &Path),
 ) -> Result<File, Refusal> {
@@ -61,6 +75,7 @@ async fn write(
     let mut buffer = Vec::with_capacity(64 << 10);
     loop {
         let chunk = patient(PATIENCE, field.chunk()).await?.map_err(|e| broken(&e))?;
+        held.forget();
         if let Some(chunk) = &chunk {
             *left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
                 let most = set.max_bytes();

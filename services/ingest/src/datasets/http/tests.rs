@@ -171,6 +171,51 @@ fn nobody_gets_in_without_leave_and_nothing_but_multipart_is_taken() {
     assert_eq!(answer.unwrap().status(), 415);
 }
 
+/// Chunks that are always there, counted.
+struct Always(u64, Arc<std::sync::atomic::AtomicU64>, &'static [u8]);
+
+impl futures::Stream for Always {
+    type Item = Result<axum::body::Bytes, axum::Error>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let first = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let head: &[u8] = b"--b\r\nContent-Disposition: form-data; name=\"columns\"\r\n\r\n";
+        let chunk = match self.0.checked_sub(1) {
+            None => return std::task::Poll::Ready(None),
+            Some(left) => {
+                self.0 = left;
+                if first && self.2 == b"x" { head.to_vec() } else { self.2.repeat(65_536) }
+            }
+        };
+        std::task::Poll::Ready(Some(Ok(chunk.into())))
+    }
+}
+
+/// However fast a body comes, no more of it is in memory than a chunk and what waits for the disk.
+#[test]
+fn a_body_that_is_always_there_is_not_taken_in_at_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (spool, mut set) = (tempfile::tempdir().unwrap(), set(""));
+    set.max_bytes = Some(3 << 20);
+    for (piece, code) in
+        [(&b"x"[..], "too-large"), (b"a: ", "multipart"), (b"--b\r\na:", "multipart")]
+    {
+        let taken = Arc::default();
+        let body = axum::body::Body::from_stream(Always(2_000, Arc::clone(&taken), piece));
+        let request = Request::builder()
+            .header(CONTENT_TYPE, "multipart/form-data; boundary=b")
+            .body(body)
+            .unwrap();
+        let refused = runtime.block_on(spool::receive(request, &set, spool.path())).unwrap_err();
+        assert_eq!(refused.1, code, "{}", refused.2);
+        let taken = taken.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(taken < 60, "{taken} of 2,000 chunks were taken in: {code}");
+    }
+}
+
 /// Multipart bodies as nobody should send them.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
@@ -212,8 +257,7 @@ proptest! {
             .body(axum::body::Body::from(body))
             .unwrap();
         let given = RUNTIME.with(|runtime| SPOOL.with(|spool| runtime.block_on(async {
-            let multipart = Multipart::from_request(request, &()).await.unwrap();
-            spool::receive(multipart, &set, spool.path()).await
+            spool::receive(request, &set, spool.path()).await
         })));
         if let Ok(given) = given {
             prop_assert!(given.len() <= set.files.len());
