@@ -354,6 +354,19 @@ fn letter(number: u8) -> DeadLetter {
     }
 }
 
+fn dropped(letter: Id) -> DeadDecision {
+    DeadDecision {
+        letter,
+        verdict: DROPPED.into(),
+        reason: HOSTILE.into(),
+        topic: String::new(),
+        written: Vec::new(),
+        present: Vec::new(),
+        by: HOSTILE.into(),
+        at: Micros(9),
+    }
+}
+
 #[test]
 fn dead_letters_are_shown_as_they_stand_and_nothing_in_them_is_obeyed() {
     let world = world();
@@ -399,16 +412,7 @@ fn dead_letters_are_shown_as_they_stand_and_nothing_in_them_is_obeyed() {
         assert_eq!((first["items"].as_array().unwrap().len(), &first["next"]), (2, &2.into()));
         assert_eq!(first["items"][0]["id"], letter(2).id.to_string(), "newest first");
 
-        let decision = DeadDecision {
-            letter: letter(2).id,
-            verdict: DROPPED.into(),
-            reason: HOSTILE.into(),
-            topic: String::new(),
-            written: Vec::new(),
-            present: Vec::new(),
-            by: HOSTILE.into(),
-            at: Micros(9),
-        };
+        let decision = dropped(letter(2).id);
         put(&mut work, &*world.log, topics::DEAD_DECISIONS, &decision.key(), &decision);
         commit(&mut work);
         let count = |path: &str| ask("GET", path).json()["items"][0]["count"].clone();
