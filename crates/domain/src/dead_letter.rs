@@ -1,4 +1,10 @@
-//! What could not be processed, and what came too late: nothing is lost.
+//! What could not be processed, what has become of it, and what came too late: nothing is lost.
+
+mod group;
+mod shown;
+
+pub use group::{Group, shape};
+pub use shown::{ascii_json, dump, escaped};
 
 use crate::{Id, Micros, Position};
 use serde::{Deserialize, Serialize};
@@ -28,6 +34,62 @@ pub struct DeadLetter {
     pub service: String,
     /// When the log took it, or the source read it.
     pub at: Micros,
+    /// The name of the source that read it; empty if it came from a topic of ours.
+    #[serde(default)]
+    pub source: String,
+    /// The bytes before it that it cannot be read without: the header of a CSV.
+    #[serde(with = "hex", default)]
+    pub head: Vec<u8>,
+    /// Whether only its first bytes are kept, because it was too long.
+    #[serde(default)]
+    pub cut: bool,
+}
+
+impl DeadLetter {
+    /// Which group it belongs to: what is wrong, whoever it is wrong with.
+    pub fn group(&self) -> Group {
+        Group::new(&self.service, &self.topic, &self.class, &self.reason)
+    }
+}
+
+/// What has become of a dead letter. Key of its topic: [`DeadDecision::key`]; the newest counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadDecision {
+    /// The dead letter's id.
+    pub letter: Id,
+    /// [`REDRIVEN`] and [`DROPPED`] end it; [`STILL_DEAD`] leaves it open.
+    pub verdict: String,
+    /// Why it was dropped, is still dead, or gives nothing.
+    pub reason: String,
+    /// Where its records went; empty if nothing was written.
+    pub topic: String,
+    /// The ids of the facts that were written with this decision.
+    pub written: Vec<Id>,
+    /// The ids of the facts that stood there already and were not written again.
+    pub present: Vec<Id>,
+    /// Who decided.
+    pub by: String,
+    /// When.
+    pub at: Micros,
+}
+
+/// The letter was led through today's configuration and code, and is no longer dead.
+pub const REDRIVEN: &str = "redriven";
+/// So it was, and is dead all the same.
+pub const STILL_DEAD: &str = "dead";
+/// Somebody has decided that nothing shall come of it.
+pub const DROPPED: &str = "dropped";
+
+impl DeadDecision {
+    /// The key of its record.
+    pub fn key(&self) -> String {
+        self.letter.to_string()
+    }
+
+    /// Whether nothing more is to be done about the letter.
+    pub fn is_final(&self) -> bool {
+        self.verdict != STILL_DEAD
+    }
 }
 
 /// An event that came after its subject's watermark. Key of its topic: as the input.

@@ -31,6 +31,8 @@ pub const NOTICES: &str = "notices";
 pub const DELIVERIES: &str = "deliveries";
 /// Dead letters.
 pub const DEAD_LETTERS: &str = "dead.letters";
+/// What has become of dead letters.
+pub const DEAD_DECISIONS: &str = "dead.decisions";
 /// Late events.
 pub const LATE_EVENTS: &str = "late.events";
 /// The detectors' state.
@@ -254,6 +256,7 @@ mod tests {
             NOTICES,
             DELIVERIES,
             DEAD_LETTERS,
+            DEAD_DECISIONS,
             LATE_EVENTS,
             DETECT_SUBJECTS_CHANGELOG,
             NOTIFY_DELIVERIES_CHANGELOG,
@@ -266,8 +269,17 @@ mod tests {
 
     #[test]
     fn only_services_write_and_read_and_every_topic_has_both() {
-        let services =
-            ["ingest", "detect", "match", "deliver", "send", "project", "api", "tocsin watch"];
+        let services = [
+            "ingest",
+            "detect",
+            "match",
+            "deliver",
+            "send",
+            "project",
+            "api",
+            "tocsin watch",
+            "tocsin dlq",
+        ];
         for topic in Topics::builtin().iter() {
             for who in [&topic.writers, &topic.readers] {
                 assert!(!who.is_empty(), "{}", topic.name);

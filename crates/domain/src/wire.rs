@@ -19,6 +19,7 @@ pub use catalogue::to_json;
 pub use compatible::compatible;
 pub use events::RawReading;
 
+use crate::Id;
 use avro::Reader;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -138,6 +139,15 @@ fn no_frame(bytes: &[u8]) -> String {
          fingerprint of 8 bytes, or with 00 and a schema id of 4 bytes",
         bytes.len()
     )
+}
+
+/// The id of a framed event or outcome, without reading the rest: each of them begins with it, and
+/// fields never move. `None` if no known frame stands before it, or too little behind.
+pub fn id_of(bytes: &[u8]) -> Option<Id> {
+    let frame = if bytes.starts_with(&SINGLE_OBJECT) { FRAME } else { 5 };
+    let is_framed = frame == FRAME || bytes.first() == Some(&0);
+    let (id, _) = bytes.get(frame..).filter(|_| is_framed)?.split_first_chunk::<16>()?;
+    Some(Id::from_bytes(*id))
 }
 
 /// The schema ids of a Confluent registry, and which schema each names. Empty by default: then only

@@ -4,7 +4,7 @@
 use super::{Fact, Fingerprint, SchemaIds, WireError, resolve, split};
 use crate::alert::Alert;
 use crate::condition::Condition;
-use crate::dead_letter::{DeadLetter, LateEvent};
+use crate::dead_letter::{DeadDecision, DeadLetter, LateEvent};
 use crate::delivery::Delivery;
 use crate::event::{DatasetRow, Listing, OrderRow, Reading, Swipe};
 use crate::notice::Notice;
@@ -31,7 +31,7 @@ pub struct Known {
 }
 
 /// Every fact. A schema file that is not here is one that nobody can read; a test holds it.
-pub const FACTS: [Known; 13] = [
+pub const FACTS: [Known; 14] = [
     known::<Reading>("reading.avsc", |body| shown(Reading::decode(body)?)),
     known::<Listing>("listing.avsc", |body| shown(Listing::decode(body)?)),
     known::<OrderRow>("order_row.avsc", |body| shown(OrderRow::decode(body)?)),
@@ -44,6 +44,7 @@ pub const FACTS: [Known; 13] = [
     known::<Notice>("notice.avsc", |body| shown(Notice::decode(body)?)),
     known::<Delivery>("delivery.avsc", |body| shown(Delivery::decode(body)?)),
     known::<DeadLetter>("dead_letter.avsc", |body| shown(DeadLetter::decode(body)?)),
+    known::<DeadDecision>("dead_decision.avsc", |body| shown(DeadDecision::decode(body)?)),
     known::<LateEvent>("late_event.avsc", |body| shown(LateEvent::decode(body)?)),
 ];
 

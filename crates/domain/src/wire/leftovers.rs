@@ -3,7 +3,7 @@
 use super::avro::{self, Reader};
 use super::outcomes::{put_position, take_position};
 use super::{Fact, Fingerprint, WireError, put};
-use crate::dead_letter::{DeadLetter, LateEvent};
+use crate::dead_letter::{DeadDecision, DeadLetter, LateEvent};
 
 /// A record of the largest size and what is said about it.
 const MAX_BODY: usize = 2 * avro::MAX_BODY;
@@ -11,7 +11,7 @@ const MAX_BODY: usize = 2 * avro::MAX_BODY;
 impl Fact<'_> for DeadLetter {
     const NAME: &'static str = "tocsin.DeadLetter";
     const SCHEMA: &'static str = include_str!("../../../../schemas/dead_letter.avsc");
-    const FINGERPRINT: Fingerprint = 0xe57c_d64b_6a2b_2ca2_u64.to_le_bytes();
+    const FINGERPRINT: Fingerprint = 0x45ae_81c0_deeb_c49b_u64.to_le_bytes();
     const MAX_BODY: usize = MAX_BODY;
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -25,6 +25,9 @@ impl Fact<'_> for DeadLetter {
         put::text(out, &self.reason);
         put::text(out, &self.service);
         put::micros(out, self.at);
+        put::text(out, &self.source);
+        put::bytes(out, &self.head);
+        put::boolean(out, self.cut);
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -38,6 +41,39 @@ impl Fact<'_> for DeadLetter {
             class: r.string()?,
             reason: r.string()?,
             service: r.string()?,
+            at: r.micros()?,
+            source: r.string()?,
+            head: r.bytes()?.to_vec(),
+            cut: r.boolean()?,
+        })
+    }
+}
+
+impl Fact<'_> for DeadDecision {
+    const NAME: &'static str = "tocsin.DeadDecision";
+    const SCHEMA: &'static str = include_str!("../../../../schemas/dead_decision.avsc");
+    const FINGERPRINT: Fingerprint = 0x2277_7719_bce3_8c01_u64.to_le_bytes();
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put::id(out, self.letter);
+        put::text(out, &self.verdict);
+        put::text(out, &self.reason);
+        put::text(out, &self.topic);
+        put::items(out, &self.written, |out, id| put::id(out, *id));
+        put::items(out, &self.present, |out, id| put::id(out, *id));
+        put::text(out, &self.by);
+        put::micros(out, self.at);
+    }
+
+    fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            letter: r.id()?,
+            verdict: r.string()?,
+            reason: r.string()?,
+            topic: r.string()?,
+            written: r.items(Reader::id)?,
+            present: r.items(Reader::id)?,
+            by: r.string()?,
             at: r.micros()?,
         })
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 use tocsin_domain::alert::{Alert, AlertState, Evidence};
 use tocsin_domain::condition::Condition;
-use tocsin_domain::dead_letter::{DeadLetter, LateEvent};
+use tocsin_domain::dead_letter::{DeadDecision, DeadLetter, LateEvent};
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::event::{DatasetRow, DatasetRowKind, Listing, OrderRow, Reading, Swipe};
 use tocsin_domain::notice::Notice;
@@ -269,6 +269,22 @@ impl Seed {
             reason: self.owned(3),
             service: self.owned(4),
             at: self.time(0),
+            source: self.owned(5),
+            head: self.bytes.iter().skip(1).copied().collect(),
+            cut: self.flag,
+        }
+    }
+
+    pub fn dead_decision(&self) -> DeadDecision {
+        DeadDecision {
+            letter: self.id(0),
+            verdict: self.owned(0),
+            reason: self.owned(1),
+            topic: self.owned(2),
+            written: if self.flag { vec![self.id(1), self.id(2)] } else { Vec::new() },
+            present: vec![self.id(0)],
+            by: self.owned(3),
+            at: self.time(1),
         }
     }
 

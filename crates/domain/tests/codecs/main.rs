@@ -56,7 +56,8 @@ fn all(seed: &Seed) -> Vec<Vec<u8>> {
     wire::write(&seed.notice(), &mut out[9]);
     wire::write(&seed.delivery(), &mut out[10]);
     wire::write(&seed.dead_letter(), &mut out[11]);
-    wire::write(&seed.late_event(), &mut out[12]);
+    wire::write(&seed.dead_decision(), &mut out[12]);
+    wire::write(&seed.late_event(), &mut out[13]);
     out
 }
 
@@ -93,6 +94,8 @@ proptest! {
         agree(&fact, &ours(&fact), &theirs(wire_schema(&fact), values::delivery(&fact)));
         let fact = seed.dead_letter();
         agree(&fact, &ours(&fact), &theirs(wire_schema(&fact), values::dead_letter(&fact)));
+        let fact = seed.dead_decision();
+        agree(&fact, &ours(&fact), &theirs(wire_schema(&fact), values::dead_decision(&fact)));
         let fact = seed.late_event();
         agree(&fact, &ours(&fact), &theirs(wire_schema(&fact), values::late_event(&fact)));
     }
@@ -139,4 +142,19 @@ fn a_map_is_written_in_the_order_of_its_names() {
     let bytes = ours(&seed.alert());
     let map = b"\x04\x02a\x02b\x02b\x02a\x00";
     assert!(bytes.windows(map.len()).any(|window| window == map));
+}
+
+#[test]
+fn every_fact_begins_with_its_id() {
+    let seed = Seed::default();
+    for (bytes, fact) in all(&seed).iter().zip(FACTS) {
+        let json = wire::to_json(bytes, &SchemaIds::default()).unwrap();
+        let id = if fact.name == "tocsin.DeadDecision" { "letter" } else { "id" };
+        assert_eq!(json["fact"][id], wire::id_of(bytes).unwrap().to_string(), "{}", fact.name);
+        let registered = [&[0, 0, 0, 0, 7], &bytes[10..]].concat();
+        assert_eq!(wire::id_of(&registered), wire::id_of(bytes));
+    }
+    for none in [&b""[..], b"{\"id\"", &[0xc3, 1, 2], &[0; 20]] {
+        assert_eq!(wire::id_of(none), None);
+    }
 }

@@ -4,7 +4,7 @@ use apache_avro::types::Value;
 use apache_avro::{Decimal, Uuid};
 use tocsin_domain::alert::{Alert, AlertState};
 use tocsin_domain::condition::Condition;
-use tocsin_domain::dead_letter::{DeadLetter, LateEvent};
+use tocsin_domain::dead_letter::{DeadDecision, DeadLetter, LateEvent};
 use tocsin_domain::delivery::Delivery;
 use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading, Swipe};
 use tocsin_domain::notice::Notice;
@@ -283,6 +283,23 @@ pub fn dead_letter(fact: &DeadLetter) -> Value {
         ("class", text(&fact.class)),
         ("reason", text(&fact.reason)),
         ("service", text(&fact.service)),
+        ("at", time(fact.at)),
+        ("source", text(&fact.source)),
+        ("head", Value::Bytes(fact.head.clone())),
+        ("cut", Value::Boolean(fact.cut)),
+    ])
+}
+
+pub fn dead_decision(fact: &DeadDecision) -> Value {
+    let ids = |ids: &[Id]| Value::Array(ids.iter().copied().map(id).collect());
+    record([
+        ("letter", id(fact.letter)),
+        ("verdict", text(&fact.verdict)),
+        ("reason", text(&fact.reason)),
+        ("topic", text(&fact.topic)),
+        ("written", ids(&fact.written)),
+        ("present", ids(&fact.present)),
+        ("by", text(&fact.by)),
         ("at", time(fact.at)),
     ])
 }

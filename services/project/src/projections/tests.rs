@@ -132,6 +132,9 @@ fn letter() -> DeadLetter {
         reason: "no price".into(),
         service: "ingest".into(),
         at: Micros(3 * DAY),
+        source: "a".into(),
+        head: Vec::new(),
+        cut: false,
     }
 }
 
