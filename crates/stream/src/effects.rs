@@ -17,12 +17,20 @@ pub struct Effects<W = ()> {
     /// Rows for the projection store; written, idempotently, before the commit.
     pub writes: Vec<W>,
     pub(crate) tally: Tally,
+    /// The record that is being processed.
+    current: Option<(u32, u64)>,
+    /// Whether a dead letter was made of it.
+    own_letter: bool,
 }
 
 /// What was counted since the last commit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
-    /// Inputs that could not be processed.
+    /// Records that were taken in: each is processed, dead, late or a duplicate.
+    pub consumed: u64,
+    /// Records that were dead as soon as they were taken in.
+    pub dead: u64,
+    /// Dead letters, those of events among them that had waited for their turn.
     pub dead_letters: u64,
     /// Events that came after their subject's watermark.
     pub late_events: u64,
@@ -49,7 +57,21 @@ impl<W> Effects<W> {
             service: service.to_owned(),
             writes: Vec::new(),
             tally: Tally { event_time: Micros::MIN, ..Tally::default() },
+            current: None,
+            own_letter: false,
         }
+    }
+
+    /// A record is about to be processed.
+    pub(crate) fn begin(&mut self, record: &Record<'_>) {
+        (self.current, self.own_letter) = (Some((record.partition, record.offset)), false);
+        self.tally.consumed += 1;
+    }
+
+    /// It was: counts what has become of it, exactly one thing.
+    pub(crate) fn end(&mut self) {
+        self.tally.dead += u64::from(self.own_letter);
+        self.current = None;
     }
 
     /// Publishes a fact to the topology's `output`-th output, counted from 0.
@@ -73,8 +95,13 @@ impl<W> Effects<W> {
             reason: reason.to_owned(),
             service: self.service.clone(),
             at: record.time,
+            source: String::new(),
+            head: Vec::new(),
+            cut: false,
         };
         self.tally.dead_letters += 1;
+        // An event that waited may come to this long after it was taken in.
+        self.own_letter |= self.current == Some((record.partition, record.offset));
         let out = self.transaction.to(self.dead_letters, record.key);
         out.push_with(record.key, |bytes| wire::write(&letter, bytes));
     }

@@ -11,6 +11,7 @@ pub mod log;
 pub mod embedded;
 pub mod fingerprint;
 pub mod kafka;
+pub mod letters;
 pub mod memory;
 pub mod replay;
 pub mod transfer;

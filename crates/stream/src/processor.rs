@@ -201,10 +201,12 @@ impl<S: Step> Processor<S> {
         let mut count = 0;
         for record in batch.records() {
             count += 1;
+            self.effects.begin(&record);
             let done = self.step.on_record(&record, now, &mut partition.store, &mut self.effects);
             if let Err(poison) = done {
                 self.effects.dead_letter(&record, poison.class, &poison.reason);
             }
+            self.effects.end();
         }
         let at = TopicPartition { topic: batch.topic.clone(), partition: batch.partition };
         self.effects.transaction.progress.insert(at, batch.next);
