@@ -58,7 +58,10 @@ impl State {
 
 /// Every part of the process. Clones are the same list.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<&'static str, Part>>>);
+pub struct Health {
+    parts: Arc<Mutex<BTreeMap<&'static str, Part>>>,
+    paused: Arc<Mutex<BTreeMap<String, String>>>,
+}
 
 #[derive(Debug)]
 struct Part {
@@ -97,6 +100,9 @@ pub struct Report {
     pub missing: BTreeMap<&'static str, String>,
     /// How each part is.
     pub parts: BTreeMap<&'static str, State>,
+    /// Sources that wait for a person, and why. The process does its work all the same.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub paused: BTreeMap<String, String>,
 }
 
 impl Health {
@@ -126,6 +132,15 @@ impl Health {
             };
         }
         known.state = state;
+    }
+
+    /// A source is paused, and why; `None` if it is not.
+    pub fn paused(&self, source: &str, reason: Option<&str>) {
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => _ = paused.insert(source.to_owned(), reason.to_owned()),
+            None => _ = paused.remove(source),
+        }
     }
 
     /// Something outside is asked whether it is there: it must be [`Health::set`] soon.
@@ -182,11 +197,12 @@ impl Health {
             self.lock().iter().map(|(name, part)| (*name, part.state_at(now))).collect();
         let missing: BTreeMap<_, _> =
             parts.iter().filter_map(|(name, state)| Some((*name, state.missing()?))).collect();
-        Report { ready: missing.is_empty(), missing, parts }
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Report { ready: missing.is_empty(), missing, parts, paused }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Part>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

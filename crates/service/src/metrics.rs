@@ -40,6 +40,9 @@ type Seconds<const N: usize> = Family<Labels<N>, Histogram>;
 pub struct Metrics {
     registry: Registry,
     records: Counters<1>,
+    outcomes: Counters<2>,
+    source_rows: Counters<2>,
+    source_paused: Gauges<1>,
     dead_letters: Counters<2>,
     late_events: Counters<1>,
     alerts: Counters<2>,
@@ -71,6 +74,9 @@ impl Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("tocsin"),
             records: Family::default(),
+            outcomes: Family::default(),
+            source_rows: Family::default(),
+            source_paused: Family::default(),
             dead_letters: Family::default(),
             late_events: Family::default(),
             alerts: Family::default(),
@@ -97,6 +103,12 @@ impl Metrics {
     fn register(&mut self) {
         let to = &mut self.registry;
         to.register("records", "Records that a service has processed", self.records.clone());
+        let help = "The same records by what became of them: each is one of these";
+        to.register("outcomes", help, self.outcomes.clone());
+        let help = "Rows that were read of a source, by what became of them: each is one of these";
+        to.register("source_rows", help, self.source_rows.clone());
+        let help = "Whether a source is paused because too many of its rows cannot be read";
+        to.register("source_paused", help, self.source_paused.clone());
         to.register("dead_letters", "Inputs that cannot be processed", self.dead_letters.clone());
         to.register("late_events", "Events after their watermark", self.late_events.clone());
         to.register("alerts", "Alerts from detectors", self.alerts.clone());
@@ -143,6 +155,24 @@ impl Metrics {
     /// Counts `n` records that `service` has processed and committed.
     pub fn records(&self, service: &str, n: u64) {
         self.records.get_or_create(&one("service", service)).inc_by(n);
+    }
+
+    /// Counts `n` records of which `outcome` became: `processed`, `duplicate`, `late` or `dead`.
+    pub fn outcome(&self, service: &str, outcome: &str, n: u64) {
+        let labels = two(("service", service), ("outcome", outcome));
+        self.outcomes.get_or_create(&labels).inc_by(n);
+    }
+
+    /// Counts `n` rows of a source of which `outcome` became: `processed`, `filtered`, `blank`,
+    /// `no-value` or `dead`.
+    pub fn source_rows(&self, source: &str, outcome: &str, n: u64) {
+        let labels = two(("source", source), ("outcome", outcome));
+        self.source_rows.get_or_create(&labels).inc_by(n);
+    }
+
+    /// Notes whether a source is paused.
+    pub fn source_paused(&self, source: &str, paused: bool) {
+        self.source_paused.get_or_create(&one("source", source)).set(i64::from(paused));
     }
 
     /// Counts `n` dead letters of `class` that were in `topic` or meant for it.
@@ -271,6 +301,10 @@ mod tests {
         let metrics = Metrics::new();
         metrics.records("detect", 3);
         metrics.records("detect", 4);
+        metrics.outcome("detect", "processed", 6);
+        metrics.source_rows("epa", "dead", 5);
+        metrics.source_paused("epa", true);
+        metrics.source_paused("uci", false);
         metrics.dead_letters("orders.rows", "csv", 1);
         metrics.late_events("detect", 2);
         metrics.alert("threshold", "raised");
@@ -293,6 +327,10 @@ mod tests {
         let text = metrics.encode();
         for line in [
             "tocsin_records_total{service=\"detect\"} 7",
+            "tocsin_outcomes_total{service=\"detect\",outcome=\"processed\"} 6",
+            "tocsin_source_rows_total{source=\"epa\",outcome=\"dead\"} 5",
+            "tocsin_source_paused{source=\"epa\"} 1",
+            "tocsin_source_paused{source=\"uci\"} 0",
             "tocsin_dead_letters_total{topic=\"orders.rows\",class=\"csv\"} 1",
             "tocsin_late_events_total{service=\"detect\"} 2",
             "tocsin_alerts_total{detector=\"threshold\",state=\"raised\"} 1",

@@ -46,6 +46,9 @@ pub fn exported() -> Exported {
     ];
     for service in services {
         metrics.records(service, 1);
+        for outcome in ["processed", "duplicate", "late", "dead"] {
+            metrics.outcome(service, outcome, 1);
+        }
         metrics.late_events(service, 1);
         metrics.watermark(service, Micros(1));
         metrics.consumer_lag(service, "orders.rows", 0, Some(1));
@@ -57,6 +60,10 @@ pub fn exported() -> Exported {
         metrics.snapshot_age(service, moment);
         metrics.loop_turned(service, Micros(1));
     }
+    for outcome in ["processed", "filtered", "blank", "no-value", "dead"] {
+        metrics.source_rows("epa", outcome, 1);
+    }
+    metrics.source_paused("epa", true);
     metrics.dead_letters("orders.rows", "csv", 1);
     for state in ["raised", "updated", "cleared"] {
         metrics.alert("threshold", state);
