@@ -4,8 +4,11 @@
 
 use crate::cursor;
 use crate::import::{Import, ImportReport};
+use crate::pause::{self, Pause};
+use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use crate::source::IngestError;
+use crate::tally::Tally;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,6 +48,18 @@ struct Folder {
     source: SourceConfig,
     path: PathBuf,
     seen: HashMap<PathBuf, Seen>,
+    rate: Rate,
+    /// Whether it is paused; `None` if nobody has looked yet.
+    paused: Option<bool>,
+}
+
+/// What there is to tell of a source.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum News<'a> {
+    /// These rows were read and committed.
+    Rows(&'a str, Tally),
+    /// It is paused, and why; `None`: it is not, or not any more.
+    Paused(&'a str, Option<&'a str>),
 }
 
 impl Folders {
@@ -52,7 +67,7 @@ impl Folders {
     /// from others that stand by.
     ///
     /// # Errors
-    /// If the log does not answer.
+    /// If the log does not answer, or a source is configured wrong.
     pub fn new(
         log: Arc<dyn Log>,
         sources: &[SourceConfig],
@@ -67,13 +82,15 @@ impl Folders {
         let worker = log.worker(&spec)?;
         let folder = |source: &SourceConfig| {
             let path = source.folder.clone()?;
-            Some(Folder { source: source.clone(), path, seen: HashMap::new() })
+            let (source, seen) = (source.clone(), HashMap::new());
+            let rate = Rate::of(&source).map_err(LogError::Refused);
+            Some(rate.map(|rate| Folder { source, path, seen, rate, paused: None }))
         };
-        let sources = sources.iter().filter_map(folder).collect();
+        let sources = sources.iter().filter_map(folder).collect::<Result<_, _>>()?;
         Ok(Folders { log, sources, observer, worker, ours: false, now })
     }
 
-    /// Reads until `go_on` says no; `observe` sees what came of each file.
+    /// Reads until `go_on` says no; `observe` hears what came of it.
     ///
     /// # Errors
     /// If a source is configured wrong, or the log fails for good. What fails for a while, or for
@@ -81,7 +98,7 @@ impl Folders {
     pub fn run(
         &mut self,
         go_on: &dyn Fn() -> bool,
-        observe: &mut dyn FnMut(&ImportReport),
+        observe: &mut dyn FnMut(News<'_>),
     ) -> Result<(), IngestError> {
         let mut looked: Option<Instant> = None;
         while go_on() {
@@ -103,9 +120,12 @@ impl Folders {
     fn look(
         &mut self,
         go_on: &dyn Fn() -> bool,
-        observe: &mut dyn FnMut(&ImportReport),
+        observe: &mut dyn FnMut(News<'_>),
     ) -> Result<(), IngestError> {
         for folder in &mut self.sources {
+            if folder.is_paused(&*self.log, observe)? {
+                continue;
+            }
             let files = match folder.files() {
                 Ok(files) => files,
                 Err(error) => {
@@ -116,20 +136,31 @@ impl Folders {
             };
             for path in due(&mut folder.seen, files) {
                 let (worker, ours, observer) = (&mut self.worker, &mut self.ours, &self.observer);
-                let mut watch = || {
+                let mut go_on = || {
                     // The group must hear of us during a long file.
                     let heard = follow(&mut **worker, ours, observer, Duration::ZERO);
                     heard.is_ok() && *ours && go_on()
                 };
-                if !watch() {
+                if !go_on() {
                     return Ok(());
                 }
                 let import = Import::new(self.log.clone(), &folder.source, self.now.clone());
-                let mut import = import.map_err(IngestError::Commit)?;
-                match import.import(&path, &mut |_| watch()) {
+                let mut import = import.map_err(IngestError::Commit)?.pausing(folder.rate);
+                let (name, mut told) = (folder.source.name.as_str(), Tally::default());
+                let read = import.import(&path, &mut |progress| {
+                    // What is committed counts, whatever becomes of the rest of the file.
+                    observe(News::Rows(name, progress.tally.since(told)));
+                    told = progress.tally;
+                    go_on()
+                });
+                folder.rate = import.rate().unwrap_or(folder.rate);
+                match read {
                     Ok(report) => {
                         tell(&path, &report);
-                        observe(&report);
+                        if report.paused.is_some() {
+                            folder.paused = None;
+                            break;
+                        }
                         folder.done(&path);
                     }
                     Err(IngestError::Stopped) => return Ok(()),
@@ -179,6 +210,36 @@ fn tell(path: &Path, report: &ImportReport) {
 }
 
 impl Folder {
+    /// Whether it is paused; looked up at the start and as long as it is.
+    fn is_paused(
+        &mut self,
+        log: &dyn Log,
+        observe: &mut dyn FnMut(News<'_>),
+    ) -> Result<bool, LogError> {
+        if self.paused == Some(false) {
+            return Ok(false);
+        }
+        let name = self.source.name.as_str();
+        let found = match pause::find(log, &self.source) {
+            Err(LogError::Unavailable(reason)) => {
+                tracing::warn!(reason, "the log does not answer");
+                return Ok(true);
+            }
+            found => found?,
+        };
+        if self.paused != Some(found.is_some()) {
+            let reason = found.as_ref().map(|pause| pause.reason.as_str());
+            observe(News::Paused(name, reason));
+            if let Some(Pause { reason, at, file, .. }) = &found {
+                tracing::error!(source = name, %at, file, reason, "the source is paused until `tocsin dlq resume`, or until its configuration changes");
+            } else if self.paused.is_some() {
+                tracing::info!(source = name, "the source goes on");
+            }
+        }
+        self.paused = Some(found.is_some());
+        Ok(found.is_some())
+    }
+
     /// The files that the source takes, in the order of their names; none that are hidden.
     fn files(&self) -> io::Result<Vec<(PathBuf, Stamp)>> {
         let mut files = Vec::new();

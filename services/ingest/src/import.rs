@@ -3,9 +3,13 @@
 
 use crate::cursor::{self, Cursor};
 use crate::input::Input;
+use crate::pause::{self, Pause};
+use crate::poison::Rate;
 use crate::settings::SourceConfig;
-use crate::source::{Event, File, IngestError, Item, Mark, Skipped, Source};
+use crate::source::{Event, File, IngestError, Item, Mark, Source};
 use crate::sources;
+use crate::tally::Row;
+pub use crate::tally::Tally;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,6 +38,8 @@ pub struct Import {
     now: Arc<dyn Fn() -> Micros + Send + Sync>,
     again: bool,
     rows_at_once: u64,
+    /// The last rows of the source, as far as they are committed; `None` to read on whatever comes.
+    rate: Option<Rate>,
 }
 
 /// What came of an import.
@@ -47,25 +53,10 @@ pub struct ImportReport {
     pub resumed_at: Option<Mark>,
     /// Nothing was done, because the file had been imported before.
     pub already_imported: bool,
+    /// Why the source is paused: now, or since before, when nothing was read.
+    pub paused: Option<String>,
     /// How long it took.
     pub seconds: f64,
-}
-
-/// Counted rows and what came of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Rows of every kind, without the header.
-    pub rows: u64,
-    /// Events, of which a row may have several.
-    pub events: u64,
-    /// Values that are missing.
-    pub no_value: u64,
-    /// Rows that `only` leaves out.
-    pub filtered: u64,
-    /// Rows with nothing in them.
-    pub blank: u64,
-    /// Rows that cannot be read.
-    pub dead_letters: u64,
 }
 
 /// How far an import is.
@@ -99,7 +90,21 @@ impl Import {
             now,
             again: false,
             rows_at_once: BATCH_ROWS,
+            rate: None,
         })
+    }
+
+    /// Pauses the source if too many of its rows cannot be read, those before among them; and reads
+    /// nothing while it is paused.
+    #[must_use]
+    pub fn pausing(mut self, rate: Rate) -> Import {
+        self.rate = Some(rate);
+        self
+    }
+
+    /// How the last rows were, for the import that follows.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
     }
 
     /// Whether files that were imported before are imported again, from their start.
@@ -140,11 +145,17 @@ impl Import {
                     return Err(IngestError::Fenced { name, reason });
                 }
                 Err(Ending::Error(error)) => return Err(error),
-                Ok(()) => break,
+                Ok(()) | Err(Ending::Paused) => break,
             }
         }
         report.seconds = (self.now)().since(begun).as_secs_f64();
         Ok(report)
+    }
+
+    /// Why nothing may be read, if that matters here.
+    fn paused(&self) -> Result<Option<String>, IngestError> {
+        let found = self.rate.map(|_| pause::find(&*self.log, &self.config)).transpose()?;
+        Ok(found.flatten().map(|pause| format!("since {}: {}", pause.at, pause.reason)))
     }
 
     fn attempt(
@@ -164,6 +175,10 @@ impl Import {
         let id = format!("ingest-{name}");
         let spec = WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() };
         let worker = self.log.worker(&spec).map_err(IngestError::from)?;
+        report.paused = self.paused()?;
+        if report.paused.is_some() {
+            return Ok(());
+        }
         let key = cursor::key(self.config.tenant(), &name, &input.path);
         let found = cursor::find(&*self.log, &key).map_err(IngestError::from)?;
         let cursor = match found.filter(|_| !*from_start) {
@@ -186,6 +201,7 @@ impl Import {
         let mut batch = Batch::open(&*self.log, worker, topic, cursor, key)?;
         batch.now = (self.now)();
         batch.rows_at_once = self.rows_at_once;
+        batch.rate = self.rate;
         if std::mem::take(from_start) {
             // The cursor goes back first, so that what follows is the same as in any import.
             batch.commit(report).inspect_err(|_| *from_start = true)?;
@@ -199,12 +215,18 @@ impl Import {
             })
         };
         let file = File { content: &mut *input.content, name: &input.name, from, now: &*self.now };
-        match self.source.read(file, &mut sink) {
-            Ok(()) => {}
-            Err(error) => return Err(ending.unwrap_or(Ending::Error(error))),
+        let read = self.source.read(file, &mut sink);
+        match (read, ending) {
+            (Err(_), Some(Ending::Paused)) => {
+                batch.pause(&self.config, &input.name)?;
+                report.paused = batch.rate.map(|rate| rate.reason());
+            }
+            (Err(error), ending) => return Err(ending.unwrap_or(Ending::Error(error))),
+            (Ok(()), _) => batch.cursor.done = true,
         }
-        batch.cursor.done = true;
         batch.commit(report)?;
+        // After a pause the rows are looked at anew.
+        self.rate = if report.paused.is_some() { Rate::of(&self.config).ok() } else { batch.rate };
         progress(report.tally);
         Ok(())
     }
@@ -212,6 +234,8 @@ impl Import {
 
 /// Why an attempt ended early.
 enum Ending {
+    /// Too many rows cannot be read.
+    Paused,
     Error(IngestError),
     Fenced(String),
     Restart(String),
@@ -234,6 +258,8 @@ struct Batch {
     cursor_key: Vec<u8>,
     event_key: Vec<u8>,
     tally: Tally,
+    row: Row,
+    rate: Option<Rate>,
     reasons: Vec<String>,
     now: Micros,
     rows_at_once: u64,
@@ -264,6 +290,8 @@ impl Batch {
             cursor_key,
             event_key: Vec::new(),
             tally: Tally::default(),
+            row: Row::default(),
+            rate: None,
             reasons: Vec::new(),
             now: Micros::default(),
             rows_at_once: BATCH_ROWS,
@@ -277,18 +305,21 @@ impl Batch {
         report: &mut ImportReport,
         progress: &mut dyn FnMut(Tally) -> bool,
     ) -> Result<(), Ending> {
+        self.row.take(&item, &mut self.tally);
         match item {
             Item::Event(event) => self.event(&event),
             Item::DeadLetter(letter) => self.dead_letter(&letter),
-            Item::Skipped(Skipped::NoValue) => self.tally.no_value += 1,
-            Item::Skipped(Skipped::Filtered) => self.tally.filtered += 1,
-            Item::Skipped(Skipped::Blank) => self.tally.blank += 1,
+            Item::Skipped(_) => {}
             // What comes of the row is committed with the end of the file, or not at all: before
             // that, an import that begins again at the mark would hand it over twice.
-            Item::OpenEnd => self.tally.rows += 1,
+            Item::OpenEnd => _ = self.row.end(&mut self.tally),
             Item::RowEnd(mark) => {
-                self.tally.rows += 1;
+                let is_dead = self.row.end(&mut self.tally);
                 self.cursor.mark = mark;
+                if self.rate.as_mut().is_some_and(|rate| rate.row(is_dead)) {
+                    self.now = now();
+                    return Err(Ending::Paused);
+                }
                 let rows = self.tally.rows;
                 let full = rows.is_multiple_of(64) && self.transaction.bytes() >= BATCH_BYTES;
                 if rows >= self.rows_at_once || full {
@@ -304,19 +335,26 @@ impl Batch {
     }
 
     fn event(&mut self, event: &Event<'_>) {
-        self.tally.events += 1;
         event.key(&mut self.event_key);
         let builder = self.transaction.to(self.events, &self.event_key);
         builder.push_with(&self.event_key, |out| event.write(out));
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter) {
-        self.tally.dead_letters += 1;
         if self.reasons.len() < REASONS {
             self.reasons.push(format!("{}: {}", letter.origin, letter.reason));
         }
         let builder = self.transaction.to(self.dead_letters, &letter.key);
         builder.push_with(&letter.key, |out| wire::write(letter, out));
+    }
+
+    /// Puts the fact that the source is paused beside what is open. The cursor stays behind the last
+    /// row that was read.
+    fn pause(&mut self, config: &SourceConfig, file: &str) -> Result<(), Ending> {
+        let reason = self.rate.map(|rate| rate.reason()).unwrap_or_default();
+        let pause = Pause::of(config, (reason, file), self.now);
+        pause.write(config, &mut self.transaction, self.cursors).map_err(IngestError::Commit)?;
+        Ok(())
     }
 
     /// Commits what is open with its cursor, and tells the report.
@@ -327,13 +365,7 @@ impl Batch {
         builder.push(&self.cursor_key, Some(&value));
         self.transaction.time = self.now;
         self.try_commit()?;
-        let (all, new) = (&mut report.tally, std::mem::take(&mut self.tally));
-        all.rows += new.rows;
-        all.events += new.events;
-        all.no_value += new.no_value;
-        all.filtered += new.filtered;
-        all.blank += new.blank;
-        all.dead_letters += new.dead_letters;
+        report.tally = report.tally.plus(std::mem::take(&mut self.tally));
         let room = REASONS.saturating_sub(report.reasons.len());
         report.reasons.extend(self.reasons.drain(..).take(room));
         Ok(())

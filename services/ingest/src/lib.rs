@@ -21,10 +21,15 @@ pub mod cursor;
 pub mod folders;
 pub mod import;
 pub mod input;
+pub mod pause;
+pub mod poison;
+pub mod redrive;
+pub mod tally;
 
 pub use folders::Folders;
 pub use import::{Import, ImportReport};
 pub use input::Input;
+pub use redrive::Redriver;
 pub use settings::{SourceConfig, section};
 pub use source::{IngestError, Item, Source};
 pub use upstream::Upstream;

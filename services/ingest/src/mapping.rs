@@ -8,6 +8,7 @@ mod filter;
 use crate::IngestError;
 use crate::moment::Moments;
 use crate::number::Numbers;
+use crate::rows::ROW_CAP;
 use crate::settings::{DecimalMark, EventKind, OneOrMany, SourceConfig};
 use crate::source::{Item, Sink, Skipped};
 use crate::template::{Row, Slots, Template};
@@ -192,7 +193,9 @@ impl Mapping {
             false => String::new(),
         };
         let line = at.line.to_be_bytes();
-        let parts = [self.tenant.as_bytes(), self.source.as_bytes(), at.file.as_bytes(), &line];
+        let (tenant, source) = (self.tenant.as_bytes(), self.source.as_bytes());
+        // Another row on the same line of a changed file is another letter.
+        let parts = [tenant, source, at.file.as_bytes(), &line, kept];
         Box::new(DeadLetter {
             id: Id::of("dead-letter", &parts),
             topic: self.event.topic().to_owned(),
@@ -204,6 +207,9 @@ impl Mapping {
             reason: fault.reason + &cut,
             service: SERVICE.to_owned(),
             at: at.now,
+            source: self.source.clone(),
+            head: Vec::new(),
+            cut: bytes.len() > kept.len() || bytes.len() >= ROW_CAP,
         })
     }
 }

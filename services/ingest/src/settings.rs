@@ -1,5 +1,6 @@
 //! `[[sources]]` in `tocsin.toml`: how rows are read and what in them stands for what.
 
+use crate::poison::Rate;
 use crate::sources;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub struct SourceConfig {
     pub files: Vec<String>,
     /// A directory: `tocsin ingest` reads each of the `files` in it, or each file if none are named.
     pub folder: Option<PathBuf>,
+    /// The share of the last rows, `"5%"`, above which the source is paused if they cannot be read.
+    pub pause_above: Option<String>,
 
     // Of kind csv.
     /// Between fields; found in the header if none is given.
@@ -248,7 +251,7 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
             false if source.name.is_empty() || source.name.contains(['/', '\n']) => {
                 Err("its name must not be empty and has no slash".to_owned())
             }
-            false => sources::open(source).map(drop),
+            false => sources::open(source).and_then(|_| Rate::of(source)).map(drop),
         };
         if let Err(message) = fault {
             let message = format!("in sources.{}: {message}", source.name);

@@ -2,6 +2,7 @@
 //! nothing between files, writes nowhere and reads no clock; the caller decides what becomes of
 //! the items, how fast, and when to stop.
 
+use crate::mapping::Origin;
 use serde::{Deserialize, Serialize};
 use std::io::BufRead;
 use tocsin_domain::dead_letter::DeadLetter;
@@ -16,6 +17,28 @@ pub trait Source: Send {
     /// # Errors
     /// If the file as a whole cannot be read. A row that cannot be is a [`Item::DeadLetter`].
     fn read(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError>;
+
+    /// Reads one row again that was a dead letter: as a file of its own, unless the kind knows better.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    fn reread(&mut self, row: Again<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        let bytes = [row.head, row.bytes].concat();
+        let (mut content, now) = (bytes.as_slice(), row.at.now);
+        let (name, from) = (row.at.file, Mark::default());
+        self.read(File { content: &mut content, name, from, now: &|| now }, sink)
+    }
+}
+
+/// A row that was set aside.
+#[derive(Clone, Copy, Debug)]
+pub struct Again<'a> {
+    /// What stood before it that it cannot be read without.
+    pub head: &'a [u8],
+    /// The row as it stood.
+    pub bytes: &'a [u8],
+    /// Where it stood, and when it was read.
+    pub at: Origin<'a>,
 }
 
 /// Takes what a source hands over.

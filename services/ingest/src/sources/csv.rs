@@ -6,7 +6,7 @@ use crate::fields::{Fields, detect_delimiter, is_blank};
 use crate::mapping::{Fault, Mapping, Origin, RowError};
 use crate::rows::{Found, ROW_CAP, Rows};
 use crate::settings::{Encoding, EventKind, SourceConfig};
-use crate::source::{File, IngestError, Item, Mark, Sink, Skipped, Source};
+use crate::source::{Again, File, IngestError, Item, Mark, Sink, Skipped, Source};
 use crate::template::Row;
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -58,6 +58,8 @@ struct Layout {
     columns: Vec<String>,
     /// The column of each slot.
     slots: Vec<usize>,
+    /// The row that names the columns; empty if there is none.
+    head: Vec<u8>,
 }
 
 /// What is kept from row to row, so that no row allocates.
@@ -99,11 +101,42 @@ impl Source for Csv {
                 Ok(()) => {}
                 Err(RowError::Sink(error)) => return Err(error),
                 Err(RowError::Fault(fault)) => {
-                    sink(Item::DeadLetter(self.mapping.dead_letter(fault, rows.row(), &at)))?;
+                    let mut letter = self.mapping.dead_letter(fault, rows.row(), &at);
+                    letter.head.clone_from(&layout.head);
+                    sink(Item::DeadLetter(letter))?;
                 }
             }
             done += 1;
             sink(rows.end(done))?;
+        }
+    }
+
+    fn reread(&mut self, again: Again<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        if self.config.header != Some(false) && again.head.is_empty() {
+            let reason = "the header is not kept with the row; import the file once more";
+            return Err(self.refuse(again.at.file, reason.to_owned()));
+        }
+        let layout = self.layout_of(again.head, again.at.file)?;
+        let (mut input, mut scratch) = (again.bytes, Scratch::default());
+        let mut rows = Rows::new(&mut input);
+        let found = rows.next(Some(layout.delimiter));
+        let found = found.map_err(|e| self.broken(again.at.file, &rows, &e))?;
+        let read = check_whole(found).and_then(|()| match rows.row().len() == again.bytes.len() {
+            true => Ok(()),
+            false => {
+                Err(Fault::new("csv", "it is more than one row now: was the delimiter changed?"))
+            }
+        });
+        let read = read.map_err(RowError::from);
+        let read =
+            read.and_then(|()| self.row(&layout, again.bytes, &again.at, &mut scratch, sink));
+        match read {
+            Err(RowError::Fault(fault)) => {
+                let letter = self.mapping.dead_letter(fault, again.bytes, &again.at);
+                sink(Item::DeadLetter(letter))
+            }
+            Err(RowError::Sink(error)) => Err(error),
+            Ok(()) => Ok(()),
         }
     }
 }
@@ -113,14 +146,22 @@ impl Csv {
         for _ in 0..self.config.skip_lines.unwrap_or(0) {
             rows.next(None).map_err(|e| self.broken(file, rows, &e))?;
         }
-        let mut delimiter = self.delimiter.unwrap_or(b',');
-        let mut columns = self.config.columns.clone().unwrap_or_default();
         if self.config.header != Some(false) {
             // Quotes in the header are balanced on its line, whatever the delimiter is.
             while rows.next(None).map_err(|e| self.broken(file, rows, &e))? != Found::End
                 && (self.is_comment(rows.row()) || rows.row().trim_ascii().is_empty())
             {}
-            let row = rows.row();
+            return self.layout_of(rows.row(), file);
+        }
+        self.layout_of(&[], file)
+    }
+
+    /// What the row that names the columns says, or the configuration if there is none.
+    fn layout_of(&self, row: &[u8], file: &str) -> Result<Layout, IngestError> {
+        let mut delimiter = self.delimiter.unwrap_or(b',');
+        let mut columns = self.config.columns.clone().unwrap_or_default();
+        let has_header = self.config.header != Some(false);
+        if has_header {
             delimiter = self.delimiter.unwrap_or_else(|| detect_delimiter(row));
             let text = self.text(trim_end(row)).map_err(|e| self.refuse(file, e.reason))?;
             let text = text.trim_start_matches('\u{feff}');
@@ -138,7 +179,8 @@ impl Csv {
             found.ok_or_else(|| self.no_column(file, name, &columns))
         });
         let slots = slots.collect::<Result<_, _>>()?;
-        Ok(Layout { delimiter, slots, columns })
+        let head = if has_header { row.to_vec() } else { Vec::new() };
+        Ok(Layout { delimiter, slots, columns, head })
     }
 
     fn row(

@@ -5,7 +5,7 @@ use super::Kind;
 use crate::mapping::{Fault, Mapping, Origin, RowError};
 use crate::rows::{Found, ROW_CAP, Rows};
 use crate::settings::{EventKind, SourceConfig};
-use crate::source::{File, IngestError, Item, Mark, Sink, Skipped, Source};
+use crate::source::{Again, File, IngestError, Item, Mark, Sink, Skipped, Source};
 use crate::template::Row;
 use serde_json::Value;
 use std::io::Read;
@@ -45,6 +45,10 @@ impl Source for JsonLines {
         let end = Origin { file: name, line: 0, text: name, now: now() };
         self.mapping.border(DatasetRowKind::Closed, &end, sink)
     }
+
+    fn reread(&mut self, again: Again<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        self.line(again.bytes, &again.at, sink)
+    }
 }
 
 impl JsonLines {
@@ -68,16 +72,25 @@ impl JsonLines {
                 Found::Row | Found::OpenQuote if rows.row().trim_ascii().is_empty() => {
                     sink(Item::Skipped(Skipped::Blank))?;
                 }
-                Found::Row | Found::OpenQuote => match serde_json::from_slice(rows.row()) {
-                    Ok(value) => self.row(&value, rows.row(), &at, sink)?,
-                    Err(e) => {
-                        let fault = Fault::new("json", format!("the line is not JSON: {e}"));
-                        self.bury(fault, rows.row(), &at, sink)?;
-                    }
-                },
+                Found::Row | Found::OpenQuote => self.line(rows.row(), &at, sink)?,
             }
             done += 1;
             sink(rows.end(done))?;
+        }
+    }
+
+    fn line(
+        &mut self,
+        bytes: &[u8],
+        at: &Origin<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), IngestError> {
+        match serde_json::from_slice(bytes) {
+            Ok(value) => self.row(&value, bytes, at, sink),
+            Err(e) => {
+                let fault = Fault::new("json", format!("the line is not JSON: {e}"));
+                self.bury(fault, bytes, at, sink)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::open;
 use crate::settings::SourceConfig;
 use crate::source::{Event, File, IngestError, Item, Mark};
+use crate::tally::{Row, Tally};
 use tocsin_domain::Micros;
 use tocsin_domain::event::{DatasetRow, Listing, OrderRow, Reading};
 use tocsin_service::Document;
@@ -28,6 +29,22 @@ pub(crate) fn collect(text: &str, name: &str, bytes: &[u8]) -> Result<Vec<String
         Ok(())
     })?;
     Ok(found)
+}
+
+/// The same, counted.
+pub(crate) fn collect_tally(text: &str, name: &str, bytes: &[u8]) -> Tally {
+    let mut source = open(&config(text)).unwrap();
+    let (mut row, mut tally, mut content) = (Row::default(), Tally::default(), bytes);
+    let file = File { content: &mut content, name, from: Mark::default(), now: &|| Micros(5) };
+    let read = source.read(file, &mut |item| {
+        row.take(&item, &mut tally);
+        if matches!(item, Item::RowEnd(_) | Item::OpenEnd) {
+            row.end(&mut tally);
+        }
+        Ok(())
+    });
+    read.unwrap();
+    tally
 }
 
 fn line(item: &Item<'_>) -> String {
