@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::delivery::Delivery;
 use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
 use tocsin_service::{Health, Metrics};
 use tocsin_store::Store;
+use tocsin_stream::letters::Letters;
 use tocsin_stream::{Log, Worker};
 
 /// A mail as it was, or will be, sent.
@@ -22,6 +24,9 @@ pub struct Rendered {
 
 /// Renders a delivery as it was requested.
 pub type Render = Arc<dyn Fn(&Delivery) -> Rendered + Send + Sync>;
+
+/// Says what a redrive of a dead letter would do now.
+pub type Redrive = Arc<dyn Fn(&DeadLetter) -> String + Send + Sync>;
 
 /// Everything that answers are made of. Change the public fields before the router is made.
 pub struct App {
@@ -43,10 +48,14 @@ pub struct App {
     pub clock: Arc<dyn Fn() -> Micros + Send + Sync>,
     /// Whether the inbox reloads itself every two seconds.
     pub demo: bool,
+    /// Knows what a redrive would do; `None`: nobody here does.
+    pub redrive: Option<Redrive>,
     /// Tells this process from others that publish watches.
     pub slot: u32,
     /// Publishes watches; made at the first use.
     pub(crate) worker: Mutex<Option<Box<dyn Worker>>>,
+    /// The dead letters, as far as they were read.
+    pub(crate) letters: Mutex<Letters>,
 }
 
 impl App {
@@ -68,8 +77,10 @@ impl App {
             ids: SchemaIds::default(),
             clock: Arc::new(move || Micros(0).plus(now())),
             demo: false,
+            redrive: None,
             slot: 0,
             worker: Mutex::default(),
+            letters: Mutex::default(),
         }
     }
 }

@@ -84,6 +84,13 @@ impl Ask {
         }
     }
 
+    /// A number from 0; 0 if nothing is said.
+    pub fn number(&self, name: &str) -> Result<usize, Fault> {
+        let text = self.query(name).unwrap_or("0");
+        text.parse()
+            .map_err(|_| Fault::Bad(format!("{name} is {text:?}, it must be a number from 0")))
+    }
+
     /// A time or a date (its first moment in UTC).
     pub fn time(&self, name: &str) -> Result<Option<Micros>, Fault> {
         let Some(text) = self.query(name) else { return Ok(None) };

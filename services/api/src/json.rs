@@ -3,13 +3,14 @@
 use crate::answer::{Fault, json as send};
 use crate::app::App;
 use crate::ask::{Ask, cursor};
+use crate::letters::{letters, wants_all};
 use crate::read::{self, DAY};
 use crate::why::explain;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
-use tocsin_domain::Micros;
+use tocsin_domain::{Id, Micros};
 use tocsin_project::tables::{
     ALERTS_BY_DAY, ALERTS_BY_SUBJECT, DEAD_LETTERS_BY_DAY, DELIVERIES_BY_DAY,
     DELIVERIES_BY_MESSAGE_ID, DELIVERIES_BY_SUBSCRIBER, DELIVERIES_LOG, LISTING_PRICES,
@@ -166,11 +167,21 @@ pub(crate) fn delivery(app: &App, ask: &Ask) -> Answer {
     }))
 }
 
-/// The dead letters of a UTC day, today if nobody says otherwise, newest first.
+/// The dead letters of a UTC day, today if nobody says otherwise, newest first: those that are open,
+/// unless all are asked for. A page may have fewer than its limit, and say that there is a next.
 pub(crate) fn dead_letters(app: &App, ask: &Ask) -> Answer {
-    ask.check(&["day", "limit", "after"])?;
+    ask.check(&["day", "state", "limit", "after"])?;
     let day = ask.day("day")?.unwrap_or_else(|| (app.clock)().date());
-    list(app, ask, &DEAD_LETTERS_BY_DAY, &[day.into()])
+    let mut answer = page(app, ask, &DEAD_LETTERS_BY_DAY, &[day.into()])?;
+    let (letters, all) = (letters(app)?, wants_all(ask)?);
+    if let Some(items) = answer["items"].as_array_mut() {
+        for item in &mut *items {
+            let id = Id::parse(item["id"].as_str().unwrap_or_default()).unwrap_or_default();
+            item["state"] = json!(letters.state(id));
+        }
+        items.retain(|item| all || item["state"] == "open");
+    }
+    send(&answer)
 }
 
 /// The chain from a mail down to the raw events.

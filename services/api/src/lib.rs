@@ -10,6 +10,7 @@ pub mod why;
 mod answer;
 mod ask;
 mod json;
+mod letters;
 mod pages;
 mod read;
 mod records;

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod chart;
+mod dead_letters;
 mod format;
 mod mails;
 mod subjects;
@@ -10,6 +11,7 @@ mod unsubscribe;
 mod why;
 
 pub(crate) use alerts::{alert, alerts};
+pub(crate) use dead_letters::{dead_group, dead_letters};
 pub(crate) use mails::{inbox, mail, mail_html};
 pub(crate) use subjects::{subject, subjects};
 pub(crate) use unsubscribe::{unsubscribe, unsubscribe_now};

@@ -4,7 +4,7 @@
 use crate::answer::{Fault, guard};
 use crate::app::App;
 use crate::ask::Ask;
-use crate::{json, pages};
+use crate::{json, letters, pages};
 use axum::Router;
 use axum::http::Uri;
 use axum::response::Response;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// What answers a route.
 type Handler = fn(&App, &Ask) -> Result<Response, Fault>;
 
-const READS: [(&str, Handler); 24] = [
+const READS: [(&str, Handler); 28] = [
     ("/", pages::home),
     ("/style.css", pages::style),
     ("/inbox", pages::inbox),
@@ -24,6 +24,8 @@ const READS: [(&str, Handler); 24] = [
     ("/why/{message_id}", pages::why),
     ("/alerts", pages::alerts),
     ("/alerts/{id}", pages::alert),
+    ("/dead-letters", pages::dead_letters),
+    ("/dead-letters/{group}", pages::dead_group),
     ("/subjects", pages::subjects),
     ("/subjects/{*subject}", pages::subject),
     ("/unsubscribe/{watch}", pages::unsubscribe),
@@ -39,6 +41,8 @@ const READS: [(&str, Handler); 24] = [
     ("/api/v1/deliveries", json::deliveries),
     ("/api/v1/deliveries/{message_id}", json::delivery),
     ("/api/v1/dead-letters", json::dead_letters),
+    ("/api/v1/dead-letters/groups", letters::groups),
+    ("/api/v1/dead-letters/groups/{group}", letters::group),
     ("/api/v1/why/{message_id}", json::why),
 ];
 

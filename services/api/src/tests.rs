@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::alert::{Alert, AlertState, Evidence};
 use tocsin_domain::condition::Condition;
+use tocsin_domain::dead_letter::{DROPPED, DeadDecision, DeadLetter};
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::event::{OrderRow, Reading};
 use tocsin_domain::notice::Notice;
@@ -274,6 +275,106 @@ fn every_page_is_there_and_escapes_what_comes_from_outside() {
             let shown = page.body.contains("&#60;script") || path.starts_with("/nothing");
             assert!(shown, "{path} does not show the hostile text");
             assert!(!page.body.contains("http://") && !page.body.contains(" style="), "{path}");
+        }
+    });
+}
+
+/// A letter whose every word is hostile, to a browser and to a terminal.
+fn letter(number: u8) -> DeadLetter {
+    let hostile = format!("{HOSTILE}\u{1b}[31m\u{202e}");
+    DeadLetter {
+        id: Id::of("letter", &[&[number]]),
+        topic: topics::AQI_READINGS.into(),
+        position: None,
+        origin: hostile.clone(),
+        key: b"default/s".to_vec(),
+        value: if number == 0 { vec![0xff, 0x1b] } else { hostile.clone().into() },
+        class: hostile.clone(),
+        reason: hostile.clone(),
+        service: "ingest".into(),
+        at: Micros(i64::from(number)),
+        source: hostile,
+        head: b"<b>head\n".to_vec(),
+        cut: false,
+    }
+}
+
+fn dropped(letter: Id) -> DeadDecision {
+    DeadDecision {
+        letter,
+        verdict: DROPPED.into(),
+        reason: HOSTILE.into(),
+        topic: String::new(),
+        written: Vec::new(),
+        present: Vec::new(),
+        by: HOSTILE.into(),
+        at: Micros(9),
+    }
+}
+
+#[test]
+fn dead_letters_are_shown_as_they_stand_and_nothing_in_them_is_obeyed() {
+    let world = world();
+    let mut work = Transaction::default();
+    for number in 0..3 {
+        put(&mut work, &*world.log, topics::DEAD_LETTERS, "default/s", &letter(number));
+    }
+    let commit = |work: &mut Transaction| {
+        let spec = WorkerSpec { id: "test-1".into(), group: "test".into(), inputs: Vec::new() };
+        world.log.worker(&spec).unwrap().commit(work).unwrap();
+    };
+    commit(&mut work);
+    let group = letter(0).group().hash();
+    let mut app = app(&world);
+    app.redrive = Some(Arc::new(|letter| format!("asked of {} {HOSTILE}", letter.origin)));
+    serve(app, |ask| {
+        let groups = ask("GET", "/api/v1/dead-letters/groups").json();
+        assert_eq!(
+            (&groups["items"][0]["count"], &groups["items"][0]["hash"]),
+            (&3.into(), &group.clone().into())
+        );
+        for path in [
+            "/dead-letters",
+            &format!("/dead-letters/{group}"),
+            &format!("/dead-letters/{group}?limit=2"),
+        ] {
+            let page = ask("GET", path);
+            assert_eq!(page.status, 200, "{path} {}", page.body);
+            assert!(!page.body.contains("<script") && !page.body.contains("<img"), "{path}");
+            assert!(!page.body.contains(['\u{1b}', '\u{202e}']), "{path}");
+            assert!(page.body.contains("3 × ") && page.body.contains("&#60;script"), "{path}");
+        }
+        let page = ask("GET", &format!("/dead-letters/{group}")).body;
+        for part in [
+            "00000000  ff 1b",
+            "&#60;b&#62;head\\n",
+            "A redrive now: asked of",
+            &format!("tocsin dlq redrive {group} --yes"),
+        ] {
+            assert!(page.contains(part), "{part} is not in {page}");
+        }
+        let first = ask("GET", &format!("/api/v1/dead-letters/groups/{group}?limit=2")).json();
+        assert_eq!((first["items"].as_array().unwrap().len(), &first["next"]), (2, &2.into()));
+        assert_eq!(first["items"][0]["id"], letter(2).id.to_string(), "newest first");
+
+        let decision = dropped(letter(2).id);
+        put(&mut work, &*world.log, topics::DEAD_DECISIONS, &decision.key(), &decision);
+        commit(&mut work);
+        let count = |path: &str| ask("GET", path).json()["items"][0]["count"].clone();
+        assert_eq!(count("/api/v1/dead-letters/groups"), 2, "what has come since is seen");
+        assert_eq!(count("/api/v1/dead-letters/groups?state=all"), 3);
+        let page = ask("GET", &format!("/dead-letters/{group}?state=all")).body;
+        assert!(
+            page.contains("dropped by &#60;/title&#62;") && !page.contains("<script"),
+            "{page}"
+        );
+        for (path, status) in [
+            ("/dead-letters/00000000", 404),
+            ("/dead-letters?state=some", 400),
+            ("/api/v1/dead-letters/groups?day=1970-01-01", 400),
+            (&format!("/dead-letters/{group}?offset=-1"), 400),
+        ] {
+            assert_eq!(ask("GET", path).status, status, "{path}");
         }
     });
 }

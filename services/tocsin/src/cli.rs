@@ -1,7 +1,9 @@
 //! The command line: names are a contract.
 
+mod dlq;
 mod moving;
 
+pub use dlq::{DlqCommand, DlqDropArgs, DlqListArgs, DlqRedriveArgs, DlqShowArgs};
 pub use moving::{ExportArgs, HashArgs, ImportLogArgs};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -64,6 +66,9 @@ pub enum Command {
     Watch(WatchCommand),
     /// Explain a mail, from its Message-ID down to the bytes of the events behind it
     Why(WhyArgs),
+    /// Look at what could not be processed, and decide what becomes of it
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Draw what each service reads, keeps and writes
     Topology(TopologyArgs),
     /// Make, rebuild or verify the tables

@@ -2,6 +2,7 @@
 
 pub mod backtest;
 pub mod demo;
+pub mod dlq;
 pub mod export;
 pub mod hash;
 pub mod import;
@@ -37,6 +38,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Backtest(args) => backtest::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Why(args) => why::run(args),
+        Command::Dlq(command) => dlq::run(command),
         Command::Topology(args) => topology::run(args),
         Command::Projections(args) => projections::run(args),
         Command::Topics(command) => topics::run(command),

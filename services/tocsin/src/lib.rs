@@ -8,6 +8,7 @@ pub mod facts;
 pub mod hashes;
 pub mod meter;
 pub mod pipeline;
+pub mod redrive;
 pub mod registry;
 pub mod report;
 pub mod restoring;

@@ -210,6 +210,16 @@ fn count(vitals: &Vitals, part: &'static str, turn: &Turn) {
     } else if turn.records > 0 || turn.published > 0 {
         metrics.committed(part, turn.commit);
         metrics.records(part, turn.records);
+        let tally = &turn.tally;
+        let aside = tally.dead + tally.late_events + tally.duplicates;
+        for (outcome, count) in [
+            ("processed", tally.consumed.saturating_sub(aside)),
+            ("dead", tally.dead),
+            ("late", tally.late_events),
+            ("duplicate", tally.duplicates),
+        ] {
+            metrics.outcome(part, outcome, count);
+        }
         metrics.late_events(part, turn.tally.late_events);
         metrics.watermark(part, turn.tally.event_time);
     }

@@ -11,6 +11,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use tocsin_ingest::import::Progress;
+use tocsin_ingest::poison::Rate;
 use tocsin_ingest::{Import, ImportReport};
 
 /// Imports the files, one after the other.
@@ -22,24 +23,36 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let settings = Settings::load(&args.place.config, facts::now())?;
     let source = settings.source(&args.source)?;
     let log = backend::log(&settings, &args.place.data)?;
-    let mut dead_letters = 0;
+    let (mut dead_letters, mut rate) = (0, None);
     for path in &args.files {
         let import = Import::new(log.clone(), source, Arc::new(facts::now));
-        let import = import.map_err(|text| Exit::error(Kind::Configuration, text))?;
+        let wrong = |text: String| Exit::error(Kind::Configuration, text);
+        let before = rate.take().map_or_else(|| Rate::of(source), Ok).map_err(wrong)?;
+        let mut import = import.map_err(wrong)?.again(args.again).pausing(before);
         let bar = bar(path);
-        let report =
-            import.again(args.again).import(path, &mut |progress| show(&bar, &progress))?;
+        let report = import.import(path, &mut |progress| show(&bar, &progress))?;
+        rate = import.rate();
         bar.finish_and_clear();
         dead_letters += report.tally.dead_letters;
         std::io::stdout().write_all(text(path, &report).as_bytes())?;
+        if let Some(reason) = &report.paused {
+            return Err(paused(&source.name, reason));
+        }
     }
     if dead_letters > 0 {
         let text = format!(
-            "{dead_letters} rows could not be read; they are in dead.letters with their bytes and reasons, and everything else was imported"
+            "{dead_letters} rows could not be read; `tocsin dlq list` shows them with their reasons, and everything else was imported"
         );
         return Err(Exit::error(Kind::Problems, text));
     }
     Ok(())
+}
+
+fn paused(source: &str, reason: &str) -> anyhow::Error {
+    let text = format!(
+        "source {source:?} is paused: {reason}; `tocsin dlq list --source {source}` shows why. correct it in the configuration, or say `tocsin dlq resume {source}`, and import again: it goes on behind the last row"
+    );
+    Exit::error(Kind::Problems, text)
 }
 
 /// A bar for the bytes of a file; nothing where nobody looks.
@@ -75,13 +88,15 @@ fn text(path: &Path, report: &ImportReport) -> String {
     };
     let tally = &report.tally;
     let mut text = format!(
-        "{path}: {} rows, {} events, {} without a value, {} left out, {} blank, {} dead letters{resumed}, {:.1} s\n",
+        "{path}: {} rows ({} read, {} left out, {} blank, {} without any value, {} dead letters), {} events, {} values missing{resumed}, {:.1} s\n",
         tally.rows,
-        tally.events,
-        tally.no_value,
+        tally.processed,
         tally.filtered,
         tally.blank,
+        tally.empty,
         tally.dead_letters,
+        tally.events,
+        tally.no_value,
         report.seconds
     );
     for reason in &report.reasons {

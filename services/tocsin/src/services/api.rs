@@ -1,6 +1,7 @@
 //! `api`: the pages and the JSON interface.
 
 use crate::exit::{Exit, Kind};
+use crate::redrive;
 use crate::service::{Host, Service};
 use std::sync::Arc;
 use tocsin_api::app::Render;
@@ -23,6 +24,7 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     (app.health, app.slot, app.demo) = (vitals.health.clone(), host.slot, host.demo);
     app.tenant = host.settings.tenant.clone();
     app.ids = host.settings.schema_ids.clone();
+    app.redrive = Some(redrive::words(&host.settings)?);
     host.serve(tocsin_api::router(app), listener)
 }
 

@@ -4,8 +4,10 @@
 use crate::facts;
 use crate::service::{Host, Service};
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 use std::sync::Arc;
 use tocsin_ingest::Folders;
+use tocsin_ingest::folders::News;
 
 /// Files to events.
 pub(super) static SERVICE: Service =
@@ -28,6 +30,21 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
             vitals.restoring("ingest", 0);
             !stop.stopped()
         };
-        folders.run(&go_on, &mut |report| vitals.metrics.records("ingest", report.tally.rows))
+        folders.run(&go_on, &mut |news| tell(&vitals, &news))
     })
+}
+
+fn tell(vitals: &Vitals, news: &News<'_>) {
+    match news {
+        News::Rows(source, tally) => {
+            vitals.metrics.records("ingest", tally.rows);
+            for (outcome, count) in tally.outcomes() {
+                vitals.metrics.source_rows(source, outcome, count);
+            }
+        }
+        News::Paused(source, reason) => {
+            vitals.metrics.source_paused(source, reason.is_some());
+            vitals.health.paused(source, *reason);
+        }
+    }
 }

@@ -80,7 +80,7 @@ pub fn put(file: &Path, folder: &Path) -> PathBuf {
 /// A process and where it is asked how it is.
 pub struct Process {
     pub running: Running,
-    admin: String,
+    pub admin: String,
     /// Where the pages are, of `api`.
     pub url: String,
     log: PathBuf,

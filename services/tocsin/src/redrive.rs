@@ -1,0 +1,248 @@
+//! Dead letters through today's configuration and code, once more. First a plan, which writes nothing;
+//! then the plan, in transactions that hold the records together with the decisions about their
+//! letters: whoever is killed in between goes on, and nothing is written twice.
+
+mod judge;
+mod present;
+
+use crate::facts;
+use crate::settings::Settings;
+use judge::Judge;
+use present::Present;
+use serde::Serialize;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tocsin_domain::dead_letter::{DROPPED, DeadDecision, DeadLetter, REDRIVEN, STILL_DEAD};
+use tocsin_domain::topics::DEAD_DECISIONS;
+use tocsin_domain::{Id, Micros, wire};
+use tocsin_ingest::redrive::Made;
+use tocsin_stream::letters::Letters;
+use tocsin_stream::{CommitError, Log, LogError, Transaction, Worker, WorkerSpec};
+
+/// Letters that are planned at a time: what is there already is looked up once for all of them.
+const AT_ONCE: usize = 10_000;
+/// Letters in a transaction.
+const IN_ONE: usize = 500;
+/// Who decides about dead letters: of two at a time, the earlier is shut out.
+const WORKER: &str = "dlq";
+
+/// What would become, or has become, of a letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fate {
+    /// The letter.
+    pub letter: Id,
+    /// Where it stood.
+    pub origin: String,
+    /// Where its records go.
+    pub topic: String,
+    /// The ids of the facts that are written.
+    pub written: Vec<Id>,
+    /// The ids of those that stand there already.
+    pub present: Vec<Id>,
+    /// How many of them come after newer ones of their subject: they are kept, and not judged.
+    pub late: usize,
+    /// Why it is still dead; `None` if it is not.
+    pub dead: Option<String>,
+    /// Why nothing comes of it.
+    pub nothing: String,
+    /// The records of those.
+    #[serde(skip)]
+    pub records: Vec<Made>,
+}
+
+/// Somebody who decides.
+pub struct Redrive<'a> {
+    log: &'a dyn Log,
+    settings: &'a Settings,
+    /// Who it is, for the facts.
+    by: String,
+    /// Ids that were planned before in this run: a second row with one is a repeat.
+    planned: HashSet<Id>,
+    worker: Option<Box<dyn Worker>>,
+    work: Transaction,
+    now: Micros,
+}
+
+/// Is told of each fate, when it is certain.
+pub type Tell<'t> = dyn FnMut(&Fate) + 't;
+
+impl<'a> Redrive<'a> {
+    /// Nothing was decided yet.
+    pub fn new(log: &'a dyn Log, settings: &'a Settings, by: &str, now: Micros) -> Redrive<'a> {
+        let (by, planned, work) = (by.to_owned(), HashSet::new(), Transaction::default());
+        Redrive { log, settings, by, planned, worker: None, work, now }
+    }
+
+    /// Shuts out everybody else who decides, and gives the letters as they stand then.
+    ///
+    /// # Errors
+    /// If the log does not answer.
+    pub fn begin(&mut self) -> Result<Letters, LogError> {
+        let spec = WorkerSpec { id: WORKER.to_owned(), ..WorkerSpec::default() };
+        self.worker = Some(self.log.worker(&spec)?);
+        Letters::read(self.log)
+    }
+
+    /// Says what would become of the letters, and does it if [`Redrive::begin`] was called.
+    ///
+    /// # Errors
+    /// If the log does not answer or does not take it. What was told of stays.
+    pub fn run(
+        &mut self,
+        letters: &Letters,
+        wanted: &[Id],
+        tell: &mut Tell<'_>,
+    ) -> anyhow::Result<()> {
+        let mut judge = Judge::new(self.settings, self.now)?;
+        for some in wanted.chunks(AT_ONCE) {
+            let these: HashSet<Id> = some.iter().copied().collect();
+            let mut fates = Vec::new();
+            letters.each::<LogError>(self.log, &|id| these.contains(&id), &mut |letter| {
+                fates.push(fate(&letter, judge.judge(&letter)));
+                Ok(())
+            })?;
+            let found = Present::look(self.log, &fates, self.settings)?;
+            for fate in &mut fates {
+                found.sort_out(fate, &mut self.planned);
+            }
+            for some in fates.chunks(IN_ONE) {
+                if self.worker.is_some() {
+                    some.iter().try_for_each(|fate| self.put(fate))?;
+                    self.commit()?;
+                }
+                some.iter().for_each(&mut *tell);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing shall come of the letters.
+    ///
+    /// # Errors
+    /// If the log does not answer or does not take it.
+    pub fn drop_all(&mut self, wanted: &[Id], reason: &str) -> anyhow::Result<()> {
+        for some in wanted.chunks(IN_ONE) {
+            for letter in some {
+                let decision = self.decision(*letter, DROPPED, reason.to_owned());
+                self.decide(&decision)?;
+            }
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, fate: &Fate) -> Result<(), LogError> {
+        for Made { topic, key, value, .. } in &fate.records {
+            let topic = self.work.register(topic, self.log.partitions(topic)?);
+            self.work.to(topic, key).push(key, Some(value));
+        }
+        let (verdict, reason) = match &fate.dead {
+            Some(reason) => (STILL_DEAD, reason.clone()),
+            None => (REDRIVEN, fate.nothing.clone()),
+        };
+        let decision = self.decision(fate.letter, verdict, reason);
+        let topic = if fate.written.is_empty() { String::new() } else { fate.topic.clone() };
+        let (written, present) = (fate.written.clone(), fate.present.clone());
+        self.decide(&DeadDecision { topic, written, present, ..decision })
+    }
+
+    fn decision(&self, letter: Id, verdict: &str, reason: String) -> DeadDecision {
+        DeadDecision {
+            letter,
+            verdict: verdict.to_owned(),
+            reason,
+            topic: String::new(),
+            written: Vec::new(),
+            present: Vec::new(),
+            by: self.by.clone(),
+            at: self.now,
+        }
+    }
+
+    fn decide(&mut self, decision: &DeadDecision) -> Result<(), LogError> {
+        let key = decision.key();
+        let topic = self.work.register(DEAD_DECISIONS, self.log.partitions(DEAD_DECISIONS)?);
+        let out = self.work.to(topic, key.as_bytes());
+        out.push_with(key.as_bytes(), |bytes| wire::write(decision, bytes));
+        Ok(())
+    }
+
+    fn commit(&mut self) -> anyhow::Result<()> {
+        self.work.time = self.now;
+        let Some(worker) = &mut self.worker else { return Ok(()) };
+        let mut pause = Duration::from_millis(20);
+        loop {
+            match worker.commit(&mut self.work) {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Retriable(_)) if pause < Duration::from_secs(3) => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                Err(error) => {
+                    return Err(anyhow::anyhow!(
+                        "cannot commit what was decided: {error}; what is committed stays, run the \
+                         command again to go on"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// What the judge says, before anybody has looked what is there.
+fn fate(letter: &DeadLetter, judged: tocsin_ingest::redrive::Outcome) -> Fate {
+    let origin = match &letter.position {
+        Some(position) if letter.origin.is_empty() => position.to_string(),
+        _ => letter.origin.clone(),
+    };
+    Fate {
+        letter: letter.id,
+        origin,
+        topic: letter.topic.clone(),
+        dead: judged.dead,
+        nothing: judged.nothing.to_owned(),
+        records: judged.events,
+        ..Fate::default()
+    }
+}
+
+/// Says in words what today's configuration and code make of a letter, without looking what is there.
+///
+/// # Errors
+/// If a source is configured wrong.
+pub fn words(
+    settings: &Settings,
+) -> anyhow::Result<Arc<dyn Fn(&DeadLetter) -> String + Send + Sync>> {
+    let judge = Mutex::new(Judge::new(settings, Micros::default())?);
+    Ok(Arc::new(move |letter| {
+        let mut judge = judge.lock().unwrap_or_else(PoisonError::into_inner);
+        let fate = fate(letter, judge.at(facts::now()).judge(letter));
+        let count = fate.records.len();
+        match fate.dead {
+            Some(reason) => format!("still dead: {reason}"),
+            None if count == 0 => format!("nothing comes of it: {}", fate.nothing),
+            None => format!(
+                "gives {count} events for {}, less those that are there already",
+                fate.topic
+            ),
+        }
+    }))
+}
+
+/// One letter's fate, written nowhere.
+///
+/// # Errors
+/// If the log does not answer.
+pub fn of_one(
+    log: &dyn Log,
+    settings: &Settings,
+    letter: &DeadLetter,
+    now: Micros,
+) -> anyhow::Result<Fate> {
+    let mut judge = Judge::new(settings, now)?;
+    let mut fate = fate(letter, judge.judge(letter));
+    let found = Present::look(log, std::slice::from_ref(&fate), settings)?;
+    found.sort_out(&mut fate, &mut HashSet::new());
+    Ok(fate)
+}
