@@ -254,6 +254,27 @@ fn ready(process: &Process) {
     until("ingest is ready", || process.is_ready());
 }
 
+/// What has come of the four topics.
+fn of_every_format(world: &World) {
+    assert_eq!(
+        lines(
+            &world.events(topics::ORDERS_ROWS),
+            &["/subject", "/order", "/price/amount", "/units", "/event_time", "/origin"]
+        ),
+        [
+            "LAMP o1 12.5 3 2024-03-01T08:00:00.123Z acme.orders/0/0",
+            "LAMP o2 -0.05 3 2024-03-01T08:00:00.123Z acme.orders/1/0",
+            "chair  5.5 2 2024-03-01T00:00:01Z acme.lines/1/0:2",
+            "desk  10 1 2024-03-01T00:00:00Z acme.lines/1/0:1",
+            "sofa  99 1 2024-03-01T00:00:02Z acme.lines/0/0:1",
+        ]
+    );
+    assert_eq!(
+        lines(&world.events(topics::AQI_READINGS), &["/subject", "/measure", "/value", "/origin"]),
+        ["m1 power 0.1 acme.meters/0/0", "s7 pm25 7.0 acme.sensors/4/0"]
+    );
+}
+
 #[test]
 fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for() {
     let world = World::start();
@@ -281,23 +302,7 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     );
     until("all formats have come", || world.events(topics::ORDERS_ROWS).len() == 5);
     until("readings have come", || world.events(topics::AQI_READINGS).len() == 2);
-    assert_eq!(
-        lines(
-            &world.events(topics::ORDERS_ROWS),
-            &["/subject", "/order", "/price/amount", "/units", "/event_time", "/origin"]
-        ),
-        [
-            "LAMP o1 12.5 3 2024-03-01T08:00:00.123Z acme.orders/0/0",
-            "LAMP o2 -0.05 3 2024-03-01T08:00:00.123Z acme.orders/1/0",
-            "chair  5.5 2 2024-03-01T00:00:01Z acme.lines/1/0:2",
-            "desk  10 1 2024-03-01T00:00:00Z acme.lines/1/0:1",
-            "sofa  99 1 2024-03-01T00:00:02Z acme.lines/0/0:1",
-        ]
-    );
-    assert_eq!(
-        lines(&world.events(topics::AQI_READINGS), &["/subject", "/measure", "/value", "/origin"]),
-        ["m1 power 0.1 acme.meters/0/0", "s7 pm25 7.0 acme.sensors/4/0"]
-    );
+    of_every_format(&world);
     ready(&process);
 
     // The registry stands still: only who needs it waits.

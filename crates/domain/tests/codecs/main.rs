@@ -1,6 +1,6 @@
 //! Our codecs against apache-avro: for every fact the same bytes for the same value, both ways, and
 //! nothing but an error for anything malformed.
-#![allow(clippy::unwrap_used, reason = "these are the helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are the helpers of tests")]
 
 mod facts;
 mod foreign;
