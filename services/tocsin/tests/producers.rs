@@ -167,7 +167,7 @@ fn what_other_languages_send_are_readings_where_they_belong() {
     );
     let file = at.join("tocsin.toml");
     std::fs::write(&file, text).unwrap();
-    run(at, &["topics", "apply"]).unwrap();
+    run(at, &["topics", "apply", "--yes"]).unwrap();
     let log = backend::log(&Settings::load(&file, facts::now()).unwrap(), at).unwrap();
     let producers = [("rust", rust()), ("python", python(at)), ("java", java()), ("go", go(at))];
     for (measure, command) in producers {

@@ -36,23 +36,25 @@ fn of(step: &mut OwnTopicStep, value: Option<&[u8]>) -> Result<Vec<String>, Pois
     step.on_record(&record, Micros(1), &mut Store::default(), &mut effects)?;
     let mut lines = Vec::new();
     let chunks = effects.transaction().outputs().iter().flat_map(|output| &output.partitions);
-    for (key, value) in chunks.flat_map(|chunk| chunk.parts()).flat_map(|part| part.pairs()) {
-        let (key, value) = (String::from_utf8_lossy(key), value.unwrap());
-        let ids = SchemaIds::default();
-        lines.push(match read_owned::<DeadLetter>(value, &ids) {
-            Ok(letter) => {
-                let (position, bytes) = (letter.position.unwrap(), letter.value.len());
-                format!(
-                    "dead {position} {} {key} {} {bytes} {}",
-                    letter.origin, letter.class, letter.reason
-                )
-            }
-            Err(_) => {
-                let fact = wire::to_json(value, &ids).unwrap()["fact"].clone();
-                let value = fact.get("value").or(fact.get("units")).unwrap();
-                format!("{key} {value} {} {}", fact["event_time"], fact["origin"])
-            }
-        });
+    for part in chunks.flat_map(|chunk| chunk.parts()) {
+        for (key, value) in part.pairs() {
+            let (key, value) = (String::from_utf8_lossy(key), value.unwrap());
+            let ids = SchemaIds::default();
+            lines.push(match read_owned::<DeadLetter>(value, &ids) {
+                Ok(letter) => {
+                    let (position, bytes) = (letter.position.unwrap(), letter.value.len());
+                    format!(
+                        "dead {position} {} {key} {} {bytes} {}",
+                        letter.origin, letter.class, letter.reason
+                    )
+                }
+                Err(_) => {
+                    let fact = wire::to_json(value, &ids).unwrap()["fact"].clone();
+                    let value = fact.get("value").or(fact.get("units")).unwrap();
+                    format!("{key} {value} {} {}", fact["event_time"], fact["origin"])
+                }
+            });
+        }
     }
     Ok(lines)
 }
@@ -61,7 +63,7 @@ fn order(sku: &str, n: u8) -> Vec<u8> {
     let mut body = vec![sku.len() as u8 * 2];
     body.extend_from_slice(sku.as_bytes());
     body.push(n * 2);
-    body.extend_from_slice(&[0x80, 0xd0, 0xaa, 0xb4, 0xb0, 0x63]);
+    body.extend_from_slice(&[0x80, 0xe0, 0xb7, 0x90, 0xbf, 0x63]);
     body
 }
 
