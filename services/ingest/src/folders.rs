@@ -5,7 +5,7 @@
 use crate::cursor;
 use crate::datasets::{DatasetConfig, Loaded, folder::SetFolders};
 use crate::import::{Import, ImportReport};
-use crate::pause::{self, Pause};
+use crate::pause::Standing;
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use crate::source::IngestError;
@@ -52,8 +52,7 @@ struct Folder {
     path: PathBuf,
     seen: HashMap<PathBuf, Seen>,
     rate: Rate,
-    /// Whether it is paused; `None` if nobody has looked yet.
-    paused: Option<bool>,
+    standing: Standing,
 }
 
 /// What there is to tell of a source.
@@ -87,7 +86,13 @@ impl Folders {
             let path = source.folder.clone()?;
             let (source, seen) = (source.clone(), HashMap::new());
             let rate = Rate::of(&source).map_err(LogError::Refused);
-            Some(rate.map(|rate| Folder { source, path, seen, rate, paused: None }))
+            Some(rate.map(|rate| Folder {
+                source,
+                path,
+                seen,
+                rate,
+                standing: Standing::default(),
+            }))
         };
         let sources = sources.iter().filter_map(folder).collect::<Result<_, _>>()?;
         let sets = SetFolders::default();
@@ -190,7 +195,7 @@ impl Folders {
                     Ok(report) => {
                         tell(&path, &report);
                         if report.paused.is_some() {
-                            folder.paused = None;
+                            folder.standing.forget();
                             break;
                         }
                         folder.done(&path);
@@ -257,34 +262,14 @@ fn tell(path: &Path, report: &ImportReport) {
 }
 
 impl Folder {
-    /// Whether it is paused; looked up at the start and as long as it is.
+    /// Whether it is paused.
     fn is_paused(
         &mut self,
         log: &dyn Log,
         observe: &mut dyn FnMut(News<'_>),
     ) -> Result<bool, LogError> {
-        if self.paused == Some(false) {
-            return Ok(false);
-        }
         let name = self.source.name.as_str();
-        let found = match pause::find(log, &self.source) {
-            Err(LogError::Unavailable(reason)) => {
-                tracing::warn!(reason, "the log does not answer");
-                return Ok(true);
-            }
-            found => found?,
-        };
-        if self.paused != Some(found.is_some()) {
-            let reason = found.as_ref().map(|pause| pause.reason.as_str());
-            observe(News::Paused(name, reason));
-            if let Some(Pause { reason, at, file, .. }) = &found {
-                tracing::error!(source = name, %at, file, reason, "the source is paused until `tocsin dlq resume`, or until its configuration changes");
-            } else if self.paused.is_some() {
-                tracing::info!(source = name, "the source goes on");
-            }
-        }
-        self.paused = Some(found.is_some());
-        Ok(found.is_some())
+        self.standing.look(log, &self.source, &mut |reason| observe(News::Paused(name, reason)))
     }
 
     /// The files that the source takes, in the order of their names; none that are hidden.

@@ -49,6 +49,53 @@ impl Pause {
     }
 }
 
+/// Whether a source is paused, as it was found last: looked up at the start, and as long as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    /// `None` if nobody has looked yet.
+    paused: Option<bool>,
+}
+
+impl Standing {
+    /// Whether it is paused now; `tell` hears why, or that it is not, when that is news.
+    ///
+    /// # Errors
+    /// Those of the log, but that it does not answer: then nothing is read.
+    pub fn look(
+        &mut self,
+        log: &dyn Log,
+        config: &SourceConfig,
+        tell: &mut dyn FnMut(Option<&str>),
+    ) -> Result<bool, LogError> {
+        if self.paused == Some(false) {
+            return Ok(false);
+        }
+        let found = match find(log, config) {
+            Err(LogError::Unavailable(reason)) => {
+                tracing::warn!(reason, "the log does not answer");
+                return Ok(true);
+            }
+            found => found?,
+        };
+        if self.paused != Some(found.is_some()) {
+            let source = config.name.as_str();
+            tell(found.as_ref().map(|pause| pause.reason.as_str()));
+            if let Some(Pause { reason, at, file, .. }) = &found {
+                tracing::error!(source, %at, file, reason, "the source is paused until `tocsin dlq resume`, or until its configuration changes");
+            } else if self.paused.is_some() {
+                tracing::info!(source, "the source goes on");
+            }
+        }
+        self.paused = Some(found.is_some());
+        Ok(found.is_some())
+    }
+
+    /// It was paused by whoever asks: look again.
+    pub fn forget(&mut self) {
+        self.paused = None;
+    }
+}
+
 /// What tells one configuration of a source from another.
 pub fn fingerprint(config: &SourceConfig) -> Id {
     Id::of("source", &[format!("{config:?}").as_bytes()])

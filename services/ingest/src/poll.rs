@@ -21,6 +21,8 @@ mod outcome;
 mod request;
 mod run;
 
+use crate::folders::News;
+use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use crate::source::{IngestError, Source};
 use crate::sources;
@@ -38,6 +40,8 @@ use tocsin_stream::Log;
 
 /// How long a poller sleeps at most before it looks whether to go on.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often a source that is paused is looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long it waits after the log has let it down.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -52,6 +56,8 @@ pub struct Office {
     pub metrics: Arc<Metrics>,
     /// Whether this process is the one that asks.
     pub ours: Arc<AtomicBool>,
+    /// Hears which sources are paused, and which go on.
+    pub tell: Arc<dyn Fn(News<'_>) + Send + Sync>,
     /// What jitter is drawn from.
     pub seed: u64,
 }
@@ -66,6 +72,8 @@ pub struct Poller {
     client: Client,
     /// When a token that was handed out is to be got again.
     token_until: Option<Micros>,
+    /// Of a source of which no row has been read yet.
+    rate: Rate,
     dice: Dice,
 }
 
@@ -85,6 +93,7 @@ impl Poller {
             upstream: Arc::from(upstream),
             source: sources::open(config)?,
             token_until: None,
+            rate: Rate::of(config)?,
             config: config.clone(),
             polling,
             office,
@@ -105,7 +114,7 @@ impl Poller {
                 continue;
             }
             let done = match desk.as_mut() {
-                None => Desk::open(&self.office, &self.config, &self.polling).map(|opened| {
+                None => self.open().map(|opened| {
                     desk = Some(opened);
                     Duration::ZERO
                 }),
@@ -127,14 +136,34 @@ impl Poller {
         Ok(())
     }
 
+    fn open(&self) -> Result<Desk, Lost> {
+        Desk::open(&self.office, &self.config, &self.polling, self.rate)
+    }
+
     /// Asks one search if one is due; gives how long there is nothing to do.
     fn turn(&mut self, desk: &mut Desk, go_on: &dyn Fn() -> bool) -> Result<Duration, Lost> {
         let now = (self.office.now)();
         self.tell(desk, now);
+        if let Some(wait) = self.paused(desk, now)? {
+            return Ok(wait);
+        }
         match plan::plan(now, &desk.quota, &self.polling.limits, &desk.searches) {
             Plan::Wait(at) => Ok(at.since(now)),
             Plan::Ask(which) => self.ask(desk, which, go_on).map(|()| Duration::ZERO),
         }
+    }
+
+    /// How long it is left alone, if it is paused.
+    fn paused(&self, desk: &mut Desk, now: Micros) -> Result<Option<Duration>, Lost> {
+        if let Some(at) = desk.look_at.filter(|at| *at > now) {
+            return Ok(Some(at.since(now)));
+        }
+        let mut tell = |reason: Option<&str>| {
+            (self.office.tell)(News::Paused(&self.config.name, reason));
+        };
+        let paused = desk.standing.look(&*self.office.log, &self.config, &mut tell)?;
+        desk.look_at = paused.then(|| now.plus(LOOK_EVERY));
+        Ok(paused.then_some(LOOK_EVERY))
     }
 
     /// How the source stands, for whoever scrapes.

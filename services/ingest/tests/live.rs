@@ -46,6 +46,7 @@ fn polled(server: &UpstreamServer, text: &str, topic: &str, count: usize) -> Vec
         now: Arc::new(|| Micros(1_700_000_000_000_000)),
         metrics: Metrics::new(),
         ours: Arc::new(AtomicBool::new(true)),
+        tell: Arc::new(|_| {}),
         seed: 7,
     };
     let mut poller = Poller::new(&config, office).unwrap().unwrap();

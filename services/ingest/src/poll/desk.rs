@@ -6,6 +6,8 @@ use super::seen::Seen;
 use super::settings::{self, Polling};
 use super::{Lost, Office};
 use crate::cursor;
+use crate::pause::{Pause, Standing};
+use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -35,11 +37,21 @@ pub(super) struct Desk {
     pub seen: HashMap<String, Seen>,
     /// How answers are read.
     pub mapping: String,
+    /// How the last rows were.
+    pub rate: Rate,
+    /// Whether the source is paused, and when to look again.
+    pub standing: Standing,
+    pub look_at: Option<Micros>,
 }
 
 impl Desk {
     /// Shuts out whoever asked before, then reads how things stand.
-    pub fn open(office: &Office, config: &SourceConfig, polling: &Polling) -> Result<Desk, Lost> {
+    pub fn open(
+        office: &Office,
+        config: &SourceConfig,
+        polling: &Polling,
+        rate: Rate,
+    ) -> Result<Desk, Lost> {
         let (log, tenant, name) = (&*office.log, config.tenant(), config.name.as_str());
         let id = format!("poll-{name}");
         let worker = log.worker(&WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() })?;
@@ -58,6 +70,9 @@ impl Desk {
             searches: Vec::new(),
             seen: HashMap::new(),
             mapping: Id::of("mapping", &[format!("{config:?}").as_bytes()]).to_string(),
+            rate,
+            standing: Standing::default(),
+            look_at: None,
         };
         for (search, every) in &polling.searches {
             desk.add(&mut known, search, *every);
@@ -122,6 +137,12 @@ impl Desk {
         if let Some(record) = self.seen.get_mut(&asked.search).and_then(Seen::encode) {
             self.put(&key, &record);
         }
+    }
+
+    /// Writes that the source is paused, with what is open; look at it anew before it is asked.
+    pub fn put_pause(&mut self, config: &SourceConfig, pause: &Pause) -> Result<(), Lost> {
+        self.standing.forget();
+        pause.write(config, &mut self.transaction, self.cursors).map_err(Lost)
     }
 
     fn put(&mut self, key: &str, value: &[u8]) {

@@ -6,6 +6,7 @@ use super::desk::Desk;
 use super::seen::Seen;
 use crate::mapping::DEAD_LETTER_CAP;
 use crate::source::{Event, File, IngestError, Item, Mark, Source};
+use crate::tally::{Row, Tally};
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::{Id, Micros, wire};
 use tocsin_stream::Log;
@@ -35,6 +36,8 @@ pub(super) struct Taken {
     pub events: u64,
     /// Dead letters that are new.
     pub dead_letters: u64,
+    /// Whether too many of the last rows are dead: it was not read to its end.
+    pub is_over: bool,
 }
 
 /// Why it was not read to its end.
@@ -55,19 +58,30 @@ pub(super) fn take(
     let search = search.unwrap_or_default();
     let mut seen = desk.seen.remove(&search).unwrap_or_default();
     let (mut taken, mut lost, mut buffer) = (Taken::default(), None, Vec::new());
+    let (mut row, mut tally, mut is_known) = (Row::default(), Tally::default(), false);
     let mut content = page.body;
     let now = || page.now;
     let file = File { content: &mut content, name: page.url, from: Mark::default(), now: &now };
     let read = source.read(file, &mut |item| {
+        row.take(&item, &mut tally);
         let done = match item {
             Item::Event(event) => event_in(desk, log, &mut seen, &search, event, &mut buffer)
                 .map(|new| taken.events += u64::from(new)),
             Item::DeadLetter(letter) => {
-                taken.dead_letters += u64::from(letter_in(desk, &mut seen, *letter, &page));
+                let new = letter_in(desk, &mut seen, *letter, &page);
+                taken.dead_letters += u64::from(new);
+                is_known |= !new;
                 Ok(())
             }
             Item::RowEnd(_) | Item::OpenEnd => {
                 taken.rows += 1;
+                let is_dead = row.end(&mut tally);
+                // A dead row that was there before adds nothing: behind a pause its answer is read
+                // again, and goes on to the rows that nobody has looked at.
+                if !std::mem::take(&mut is_known) && desk.rate.row(is_dead) {
+                    taken.is_over = true;
+                    return Err(IngestError::Stopped);
+                }
                 flush(desk, &mut seen, &search, &page)
             }
             Item::Skipped(_) => Ok(()),
@@ -81,6 +95,7 @@ pub(super) fn take(
     match (read, lost) {
         (_, Some(fault)) => Err(Fault::Lost(fault)),
         (Ok(()), None) => Ok(taken),
+        (Err(_), None) if taken.is_over => Ok(taken),
         (Err(IngestError::Read { reason, .. }), None) => Err(Fault::Broken(reason)),
         (Err(error), None) => Err(Fault::Broken(error.to_string())),
     }

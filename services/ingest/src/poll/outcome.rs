@@ -23,6 +23,7 @@ impl End {
             End::Exhausted(_, reason) => ("exhausted", reason),
             End::Refused(reason) => ("refused", reason),
             End::Broken(reason) => ("broken", reason),
+            End::Paused(reason) => ("paused", reason),
         }
     }
 }
@@ -33,7 +34,7 @@ pub(super) fn note(asked: &mut Asked, end: &End, reason: &str, now: Micros, roll
     asked.asked_at = Some(now);
     reason.clone_into(&mut asked.error);
     asked.failures = match end {
-        End::Done | End::Unchanged | End::Nothing(_) | End::Unfinished(_) => 0,
+        End::Done | End::Unchanged | End::Nothing(_) | End::Unfinished(_) | End::Paused(_) => 0,
         _ => asked.failures.saturating_add(1),
     };
     let rest = match end {
@@ -44,7 +45,8 @@ pub(super) fn note(asked: &mut Asked, end: &End, reason: &str, now: Micros, roll
         End::Nothing(_) | End::Unfinished(_) | End::Broken(_) => every,
         // Earlier than it would be asked anyway; whether at all, the ledger says.
         End::Later(..) => ledger::backoff(asked.failures - 1, roll).min(every),
-        End::Exhausted(..) => Duration::ZERO,
+        // Whether at all, the ledger says, and who resumes the source.
+        End::Exhausted(..) | End::Paused(_) => Duration::ZERO,
         End::Refused(_) => every.max(REFUSED),
     };
     asked.due_at = Some(now.plus(rest));
@@ -53,7 +55,7 @@ pub(super) fn note(asked: &mut Asked, end: &End, reason: &str, now: Micros, roll
 /// Notes in the ledger what that means for all searches of the source.
 pub(super) fn settle(quota: &mut Quota, end: &End, reason: &str, now: Micros, roll: f64) {
     match end {
-        End::Done | End::Unchanged | End::Nothing(_) => ledger::answered(quota),
+        End::Done | End::Unchanged | End::Nothing(_) | End::Paused(_) => ledger::answered(quota),
         End::Unfinished(_) => {}
         End::Later(after, _) => ledger::failed(quota, now, reason, *after, roll),
         End::Refused(_) | End::Broken(_) => ledger::failed(quota, now, reason, None, roll),
@@ -82,6 +84,7 @@ mod tests {
             (End::Exhausted(None, text()), 0, Some(240), 3),
             (End::Refused(text()), 3_600, None, 3),
             (End::Broken(text()), 600, None, 3),
+            (End::Paused(text()), 0, None, 0),
         ] {
             let now = Micros(1_000_000);
             let mut asked = Asked { every: 600, ..Asked::default() };

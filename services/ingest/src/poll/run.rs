@@ -6,6 +6,7 @@ use super::desk::Desk;
 use super::intake::{self, Fault, Page, Taken};
 use super::talk::{End, Next, Talk};
 use super::{Lost, Poller, archive, ledger, outcome};
+use crate::pause::Pause;
 use crate::upstream::{Call, Verdict, by_status};
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,6 +209,9 @@ impl Poller {
                 run.taken.events += taken.events;
                 run.taken.dead_letters += taken.dead_letters;
                 desk.put_seen(which);
+                if taken.is_over {
+                    return Ok(Step::End(self.pause(desk, &url)?));
+                }
                 Ok(if more { Step::On } else { Step::End(End::Done) })
             }
             Err(Fault::Lost(lost)) => Err(lost),
@@ -216,6 +220,16 @@ impl Poller {
                 Ok(Step::End(End::Broken(reason)))
             }
         }
+    }
+
+    /// Puts the fact that the source is paused beside the rows; the end of the run commits both.
+    fn pause(&self, desk: &mut Desk, url: &str) -> Result<End, Lost> {
+        let reason = desk.rate.reason();
+        let pause = Pause::of(&self.config, (reason.clone(), url), (self.office.now)());
+        desk.put_pause(&self.config, &pause)?;
+        // After a pause the rows are looked at anew.
+        desk.rate = self.rate;
+        Ok(End::Paused(reason))
     }
 
     fn archive(&self, desk: &Desk, which: usize, (url, sha256): (&str, &str), reply: &Reply) {
@@ -253,6 +267,11 @@ impl Poller {
             outcome::note(asked, end, &reason, now, draws[0]);
             asked.calls = run.calls;
             asked.events += taken.events;
+            if asked.mapping != mapping {
+                // What another mapping has read to its end, this one has not.
+                (asked.etag, asked.last_modified) = Default::default();
+                asked.sha256 = String::new();
+            }
             asked.mapping = mapping;
             if *end == End::Done {
                 (asked.etag, asked.last_modified) = (run.etag, run.last_modified);
@@ -286,7 +305,7 @@ enum Step {
 
 fn tell(asked: &Asked, outcome: &str, taken: &Taken) {
     let Asked { source, search, calls, error, .. } = asked;
-    let Taken { rows, events, dead_letters } = taken;
+    let Taken { rows, events, dead_letters, .. } = taken;
     if error.is_empty() {
         tracing::info!(source, search, outcome, calls, rows, events, dead_letters, "asked");
     } else {

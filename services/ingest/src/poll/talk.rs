@@ -55,6 +55,8 @@ pub enum End {
     Refused(String),
     /// It is not what was promised: a dead letter.
     Broken(String),
+    /// Too many of its rows cannot be read: not as long as nobody resumes the source.
+    Paused(String),
 }
 
 impl<'u> Talk<'u> {

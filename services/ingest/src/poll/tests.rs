@@ -5,6 +5,7 @@ use super::seen::Seen;
 use super::*;
 use crate::cursor;
 use crate::sources::testing::config;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
 use std::time::Instant;
 use tocsin_domain::TopicPartition;
@@ -38,6 +39,8 @@ struct World {
     log: Arc<MemoryLog>,
     clock: Arc<AtomicI64>,
     more: String,
+    /// What was told of pauses.
+    told: Arc<Mutex<Vec<bool>>>,
 }
 
 impl World {
@@ -46,17 +49,23 @@ impl World {
         log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
         // A morning, so that no midnight comes by accident.
         let clock = Arc::new(AtomicI64::new(MORNING.0));
-        World { server: UpstreamServer::start().unwrap(), log, clock, more: more.to_owned() }
+        let server = UpstreamServer::start().unwrap();
+        World { server, log, clock, more: more.to_owned(), told: Arc::default() }
     }
 
     fn poller(&self) -> Poller {
-        let clock = self.clock.clone();
+        let (clock, told) = (self.clock.clone(), self.told.clone());
         let office = Office {
             log: self.log.clone(),
             // Time goes on by itself as well, a millisecond a look.
             now: Arc::new(move || Micros(clock.fetch_add(1_000, Ordering::Relaxed))),
             metrics: Metrics::new(),
             ours: Arc::new(AtomicBool::new(true)),
+            tell: Arc::new(move |news| {
+                if let News::Paused(_, reason) = news {
+                    told.lock().unwrap().push(reason.is_some());
+                }
+            }),
             seed: 7,
         };
         let address = format!("address = \"{}/items?q={{search}}\"\n", self.server.url());
@@ -68,7 +77,7 @@ impl World {
     fn settle_anyhow(&self) {
         let mut poller = self.poller();
         for _ in 0..20 {
-            let Ok(mut desk) = Desk::open(&poller.office, &poller.config, &poller.polling) else {
+            let Ok(mut desk) = poller.open() else {
                 continue;
             };
             loop {
@@ -85,7 +94,7 @@ impl World {
     /// Lets a poller begin anew and turn until nothing is due for a minute.
     fn settle(&self) {
         let mut poller = self.poller();
-        let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+        let mut desk = poller.open().unwrap();
         self.turn(&mut poller, &mut desk);
     }
 
@@ -310,11 +319,99 @@ fn what_has_not_changed_is_neither_sent_nor_read_again() {
 }
 
 #[test]
+fn what_another_mapping_has_read_is_not_taken_as_read_after_a_failure() {
+    let world = World::new("");
+    let mut turn = 0;
+    world.server.on("/items", move |asked| {
+        turn += 1;
+        let known = || Reply::json(ONE).unless_known("\"v1\"", asked);
+        if turn == 2 { Reply::status(500, "") } else { known() }
+    });
+    world.settle();
+    let other = World { more: "only = [{ field = \"{id}\", equals = \"c\" }]\n".into(), ..world };
+    other.settle();
+    let asked = other.server.asked();
+    let known: Vec<_> = asked.iter().map(|a| a.header("if-none-match")).collect();
+    assert_eq!(known, ["", "", ""]);
+}
+
+/// Three hundred rows, of which the first 250 have no price.
+fn mostly_dead() -> Reply {
+    let row = |i: usize| match i {
+        0..250 => format!("{{\"id\":\"{i}\"}}"),
+        _ => format!("{{\"id\":\"{i}\",\"price\":1}}"),
+    };
+    let rows: Vec<String> = (0..300).map(row).collect();
+    Reply::json(format!("{{\"items\":[{}]}}", rows.join(",")))
+}
+
+/// Whether it was asked in this turn, what is there after it, and what was told of pauses so far.
+type Stood = (bool, usize, usize, Vec<bool>);
+
+/// Turns until it was asked, or is at rest for a while.
+fn stand(world: &World, poller: &mut Poller, desk: &mut Desk) -> Stood {
+    let before = world.server.asked().len();
+    world.pass(LOOK_EVERY);
+    for _ in 0..2 {
+        poller.turn(desk, &|| true).unwrap();
+    }
+    let is_asked = world.server.asked().len() > before;
+    (is_asked, world.listings().len(), world.letters().len(), world.told.lock().unwrap().clone())
+}
+
+#[test]
+fn a_source_of_dead_rows_is_paused_and_not_asked_until_it_is_resumed() {
+    let world = World::new("");
+    world.server.script("/items", [mostly_dead()]);
+    let mut poller = world.poller();
+    let mut desk = poller.open().unwrap();
+    assert_eq!(stand(&world, &mut poller, &mut desk), (true, 0, 100, vec![false, true]));
+    let asked = world.asked();
+    assert!(asked.error.contains("100 of the last 100 rows"), "{}", asked.error);
+    let found = crate::pause::find(&*world.log, &poller.config).unwrap().unwrap();
+    assert_eq!(found.file, format!("{}/items?q=lego", world.server.url()));
+
+    world.pass(Duration::from_hours(1));
+    assert_eq!(stand(&world, &mut poller, &mut desk), (false, 0, 100, vec![false, true]));
+    // A restart alone changes nothing.
+    let (mut poller, mut desk) = (world.poller(), poller.open().unwrap());
+    assert_eq!(stand(&world, &mut poller, &mut desk), (false, 0, 100, vec![false, true, true]));
+
+    let resume = |poller: &Poller| {
+        let now = Micros(world.clock.load(Ordering::Relaxed));
+        let resumed = crate::pause::resume(&*world.log, &poller.config, ("me", now)).unwrap();
+        assert!(resumed.is_some());
+        world.told.lock().unwrap().clear();
+    };
+    resume(&poller);
+    let stood = stand(&world, &mut poller, &mut desk);
+    assert_eq!(stood, (true, 0, 200, vec![false, true]), "a hundred more");
+    resume(&poller);
+    let stood = stand(&world, &mut poller, &mut desk);
+    assert_eq!(stood, (true, 50, 250, vec![false]), "to the end");
+    assert_eq!(world.asked().error, "");
+    world.check_ledger();
+}
+
+#[test]
+fn a_paused_source_goes_on_as_it_is_configured_otherwise() {
+    let world = World::new("");
+    world.server.script("/items", [mostly_dead()]);
+    let mut poller = world.poller();
+    let mut desk = poller.open().unwrap();
+    assert_eq!(stand(&world, &mut poller, &mut desk).2, 100);
+    let world = World { more: "pause_above = \"100%\"\n".into(), ..world };
+    let (mut poller, mut desk) = (world.poller(), world.poller().open().unwrap());
+    let stood = stand(&world, &mut poller, &mut desk);
+    assert_eq!(stood, (true, 50, 250, vec![false, true, false]));
+}
+
+#[test]
 fn a_budget_is_never_overspent_and_lasts_for_the_day() {
     let world = World::new("budget = 20\nper_minute = 60\n");
     world.server.script("/items", [Reply::json(ONE)]);
     let mut poller = world.poller();
-    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let mut desk = poller.open().unwrap();
     let noon = MORNING.plus(Duration::from_hours(12));
     while Micros(world.clock.load(Ordering::Relaxed)) < noon {
         let wait = poller.turn(&mut desk, &|| true).unwrap();
@@ -322,7 +419,7 @@ fn a_budget_is_never_overspent_and_lasts_for_the_day() {
     }
     assert!((9..=11).contains(&world.server.asked().len()), "{}", world.server.asked().len());
     // A new process goes on with what is left.
-    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let mut desk = poller.open().unwrap();
     while Micros(world.clock.load(Ordering::Relaxed)) < noon.plus(Duration::from_hours(12)) {
         let wait = poller.turn(&mut desk, &|| true).unwrap();
         world.pass(wait);
@@ -336,7 +433,7 @@ fn who_never_answers_is_left_alone_more_and_more() {
     let world = World::new("");
     world.server.script("/items", [Reply::status(500, "")]);
     let mut poller = world.poller();
-    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let mut desk = poller.open().unwrap();
     let end = MORNING.plus(Duration::from_hours(20));
     while Micros(world.clock.load(Ordering::Relaxed)) < end {
         let wait = poller.turn(&mut desk, &|| true).unwrap();
@@ -377,8 +474,8 @@ fn who_comes_later_shuts_out_who_was_there() {
     let world = World::new("");
     world.server.script("/items", [Reply::json(ONE)]);
     let mut poller = world.poller();
-    let mut old = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
-    let mut new = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let mut old = poller.open().unwrap();
+    let mut new = poller.open().unwrap();
     assert!(poller.turn(&mut old, &|| true).is_err(), "it may not even ask");
     assert_eq!(world.server.asked().len(), 0);
     world.turn(&mut poller, &mut new);
@@ -455,7 +552,7 @@ fn guarded(tokens: Vec<Reply>, minutes: u64, good: &'static str) -> (World, usiz
     });
     let mut poller = world.poller();
     poller.upstream = Arc::new(Guarded(world.server.url()));
-    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let mut desk = poller.open().unwrap();
     let end = MORNING.plus(Duration::from_mins(minutes));
     while Micros(world.clock.load(Ordering::Relaxed)) < end {
         let wait = poller.turn(&mut desk, &|| true).unwrap();
@@ -497,7 +594,7 @@ fn a_search_that_is_asked_no_longer_is_forgotten() {
     world.settle();
     let mut poller = world.poller();
     poller.polling.searches = vec![("duplo".to_owned(), Duration::from_mins(10))];
-    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let mut desk = poller.open().unwrap();
     poller.turn(&mut desk, &|| true).unwrap();
     for key in [Asked::key("default", "shop", "lego"), Seen::key("default", "shop", "lego")] {
         let all = world.values(cursor::TOPIC);

@@ -45,6 +45,10 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
         now: Arc::new(facts::now),
         metrics: vitals.metrics.clone(),
         ours: folders.ours(),
+        tell: {
+            let vitals = vitals.clone();
+            Arc::new(move |news| tell(&vitals, &news))
+        },
         seed: facts::now().0 as u64,
     };
     for source in host.settings.sources.clone() {
