@@ -259,7 +259,8 @@ fn watches(
 ) -> Result<Vec<(Subscriber, Watch)>, ConfigError> {
     let (mut facts, mut errors) = (Vec::new(), Errors::default());
     for entry in document.list::<WatchEntry>("watches")? {
-        let fault = |fault| ConfigError::new(&format!("[[watches]] of {:?}", entry.email), fault);
+        let fault =
+            |fault: String| ConfigError::new(&format!("[[watches]] of {:?}", entry.email), fault);
         let said = watch_facts(tenant, &entry, conditions, now)
             .and_then(|said| asks::check(sources, &said.1).map(|()| said).map_err(fault));
         facts.extend(errors.of(said));
