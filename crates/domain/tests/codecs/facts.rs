@@ -175,7 +175,7 @@ impl Seed {
             on: (0..self.choice % 4).map(|i| self.alert_state(i)).collect(),
             active: self.flag,
             created_at: self.time(0),
-            asks: (self.choice % 3 > 0).then(|| Ask {
+            asks: (!self.choice.is_multiple_of(3)).then(|| Ask {
                 source: self.owned(4),
                 search: self.owned(5),
                 every: self.flag.then_some(self.scale.into()),
