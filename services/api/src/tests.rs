@@ -51,6 +51,7 @@ fn watch() -> Watch {
         on: vec![AlertState::Raised],
         active: true,
         created_at: Micros(1),
+        asks: None,
     }
 }
 

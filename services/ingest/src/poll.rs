@@ -8,6 +8,7 @@
 //! [`talk`] (pages, redirects, logins).
 
 pub mod archive;
+pub mod asks;
 pub mod client;
 pub mod ledger;
 pub mod plan;
@@ -143,6 +144,7 @@ impl Poller {
     /// Asks one search if one is due; gives how long there is nothing to do.
     fn turn(&mut self, desk: &mut Desk, go_on: &dyn Fn() -> bool) -> Result<Duration, Lost> {
         let now = (self.office.now)();
+        desk.look(&*self.office.log, &self.polling, now)?;
         self.tell(desk, now);
         if let Some(wait) = self.paused(desk, now)? {
             return Ok(wait);

@@ -39,7 +39,7 @@ pub fn alert(state: AlertState) -> Alert {
 pub fn watch(email: &str, subject: &str, on: &[AlertState]) -> Watch {
     let (subscriber, condition) = (subscriber(email).id, alert(AlertState::Raised).condition);
     Watch {
-        id: Watch::id_of("default", subscriber, condition, subject, "email"),
+        id: Watch::id_of("default", subscriber, condition, subject, "email", None),
         tenant: "default".into(),
         subscriber,
         condition,
@@ -49,6 +49,7 @@ pub fn watch(email: &str, subject: &str, on: &[AlertState]) -> Watch {
         on: on.to_vec(),
         active: true,
         created_at: Micros(0),
+        asks: None,
     }
 }
 

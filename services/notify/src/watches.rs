@@ -6,9 +6,9 @@ use serde::Deserialize;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::condition::{Condition, EVERY_SUBJECT};
 use tocsin_domain::subscriber::{Subscriber, check_address};
-use tocsin_domain::watch::Watch;
+use tocsin_domain::watch::{Ask, Watch};
 use tocsin_domain::{Id, Micros};
-use tocsin_service::config::{ConfigError, suggest};
+use tocsin_service::config::{ConfigError, duration, suggest};
 
 /// One `[[watches]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -30,6 +30,12 @@ pub struct WatchEntry {
     /// Which facts of an alert are worth a mail.
     #[serde(default = "raised_and_cleared")]
     pub on: Vec<AlertState>,
+    /// The name of one of `[[sources]]`, which is asked as long as the watch stands.
+    pub source: Option<String>,
+    /// What it is asked for.
+    pub search: Option<String>,
+    /// How often; as often as the source says if nothing is said.
+    pub every: Option<String>,
 }
 
 fn utc() -> String {
@@ -48,7 +54,8 @@ fn raised_and_cleared() -> Vec<AlertState> {
 ///
 /// # Errors
 /// An address that cannot be one, a time zone that there is none of, a detector that is not among
-/// `conditions` or does not cover the subject, and an empty `on`: all of them at once.
+/// `conditions` or does not cover the subject, an empty `on`, and a search of no source or with no
+/// interval: all of them at once. Whether the source can be asked so is for who knows the sources.
 pub fn watch_facts(
     tenant: &str,
     entry: &WatchEntry,
@@ -57,6 +64,7 @@ pub fn watch_facts(
 ) -> Result<(Subscriber, Watch), ConfigError> {
     let place = format!("[[watches]] of {:?}", entry.email);
     let found = condition(entry, conditions);
+    let asks = asks(entry);
     let faults = [
         check_address(&entry.email).err().map(|fault| format!("the address {fault}")),
         jiff::tz::TimeZone::get(&entry.time_zone).err().map(|_| {
@@ -68,12 +76,13 @@ pub fn watch_facts(
                 .into()
         }),
         found.as_ref().err().cloned(),
+        asks.as_ref().err().cloned(),
     ];
     let problem = |fault: String| ConfigError::new(&place, fault);
     let error = faults.into_iter().flatten().map(problem);
     let condition = found.map(|condition| condition.id).unwrap_or_default();
-    let (subscriber, watch) = facts(tenant, entry, condition, now);
-    error.fold(ConfigError::default(), ConfigError::and).or_ok((subscriber, watch))
+    let said = facts(tenant, entry, condition, asks.unwrap_or_default(), now);
+    error.fold(ConfigError::default(), ConfigError::and).or_ok(said)
 }
 
 fn condition<'a>(entry: &WatchEntry, all: &'a [Condition]) -> Result<&'a Condition, String> {
@@ -93,7 +102,34 @@ fn condition<'a>(entry: &WatchEntry, all: &'a [Condition]) -> Result<&'a Conditi
     })
 }
 
-fn facts(tenant: &str, entry: &WatchEntry, condition: Id, now: Micros) -> (Subscriber, Watch) {
+fn asks(entry: &WatchEntry) -> Result<Option<Ask>, String> {
+    let Some(source) = &entry.source else {
+        let alone = [("search", &entry.search), ("every", &entry.every)];
+        return match alone.iter().find(|(_, given)| given.is_some()) {
+            None => Ok(None),
+            Some((key, _)) => Err(format!(
+                "`{key}` says what a source is asked, and no `source` is named; name one of \
+                 [[sources]], or leave it out"
+            )),
+        };
+    };
+    let every = entry.every.as_deref().map(|text| {
+        let every = duration::parse(text).map(|every| every.as_secs());
+        every.filter(|seconds| *seconds > 0).ok_or_else(|| {
+            format!("`every` is {text:?}; use a second or more, such as \"10m\" or \"1h\"")
+        })
+    });
+    let search = entry.search.clone().unwrap_or_default();
+    Ok(Some(Ask { source: source.clone(), search, every: every.transpose()? }))
+}
+
+fn facts(
+    tenant: &str,
+    entry: &WatchEntry,
+    condition: Id,
+    asks: Option<Ask>,
+    now: Micros,
+) -> (Subscriber, Watch) {
     let subscriber = Subscriber {
         id: Subscriber::id_of(tenant, &entry.email),
         tenant: tenant.to_owned(),
@@ -107,7 +143,7 @@ fn facts(tenant: &str, entry: &WatchEntry, condition: Id, now: Micros) -> (Subsc
     on.sort_unstable();
     on.dedup();
     let watch = Watch {
-        id: Watch::id_of(tenant, subscriber.id, condition, &entry.subject, EMAIL),
+        id: Watch::id_of(tenant, subscriber.id, condition, &entry.subject, EMAIL, asks.as_ref()),
         tenant: tenant.to_owned(),
         subscriber: subscriber.id,
         condition,
@@ -117,6 +153,7 @@ fn facts(tenant: &str, entry: &WatchEntry, condition: Id, now: Micros) -> (Subsc
         on,
         active: true,
         created_at: now,
+        asks,
     };
     (subscriber, watch)
 }
@@ -148,6 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_may_ask() {
+        let lahore = "detector = \"lahore\"\n";
+        let (_, none) = read(lahore).unwrap();
+        let mut ids = vec![none.id];
+        for (text, search, every) in [
+            ("source = \"s\"", "", None),
+            ("source = \"s\"\nsearch = \"lego 75192\"", "lego 75192", None),
+            ("source = \"s\"\nsearch = \"duplo\"\nevery = \"1h 30m\"", "duplo", Some(5_400)),
+        ] {
+            let (_, watch) = read(&format!("{lahore}{text}")).unwrap();
+            assert_eq!(watch.asks, Some(Ask { source: "s".into(), search: search.into(), every }));
+            assert!(!ids.contains(&watch.id), "{text}");
+            ids.push(watch.id);
+        }
+        assert_eq!(none.asks, None);
+    }
+
+    #[test]
     fn every_fault_is_told() {
         for (text, part) in [
             ("detector = \"pm25-unhealty\"", "did you mean \"pm25-unhealthy\"?"),
@@ -156,6 +211,10 @@ mod tests {
             ("detector = \"lahore\"\non = []", "on is empty"),
             ("detector = \"lahore\"\non = [\"rised\"]", "did you mean `raised`?"),
             ("detector = \"lahore\"\ncolour = 1", "unknown key `colour`"),
+            ("detector = \"lahore\"\nsearch = \"lego\"", "no `source` is named"),
+            ("detector = \"lahore\"\nevery = \"1h\"", "no `source` is named"),
+            ("detector = \"lahore\"\nsource = \"s\"\nevery = \"often\"", "`every` is \"often\""),
+            ("detector = \"lahore\"\nsource = \"s\"\nevery = \"5ms\"", "a second or more"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

@@ -281,6 +281,15 @@ pub struct WatchArgs {
     /// Which facts are worth a mail: raised, updated, cleared
     #[arg(long, value_delimiter = ',', default_value = "raised,cleared")]
     pub on: Vec<String>,
+    /// The name of a [[sources]] entry that is asked as long as the watch stands
+    #[arg(long)]
+    pub source: Option<String>,
+    /// What it is asked for
+    #[arg(long, requires = "source")]
+    pub search: Option<String>,
+    /// How often, for example 10m; default: as often as the source says
+    #[arg(long, requires = "source")]
+    pub every: Option<String>,
 }
 
 /// `tocsin why`.

@@ -24,6 +24,7 @@ use tocsin_domain::wire::SchemaIds;
 use tocsin_domain::{DEFAULT_TENANT, Micros};
 use tocsin_ingest::SourceConfig;
 use tocsin_ingest::datasets::DatasetConfig;
+use tocsin_ingest::poll::asks;
 use tocsin_ingest::push::{self, PushSettings};
 use tocsin_notify::channels::ChannelsSection;
 use tocsin_notify::watches::{WatchEntry, watch_facts};
@@ -147,8 +148,10 @@ impl Settings {
         let store = errors.of(store::read(document)).unwrap_or(StoreSettings::Embedded);
         let (schema_ids, registry) = errors.of(schema::read(document)).unwrap_or_default();
         let conditions = errors.of(conditions(document, &tenant));
-        // Without its detectors, every watch would seem wrong.
-        let watches = conditions.as_ref().map(|all| watches(document, &tenant, all, now));
+        let sources = errors.of(tocsin_ingest::section(document));
+        // Without its detectors and sources, every watch would seem wrong.
+        let known = conditions.as_ref().zip(sources.as_ref());
+        let watches = known.map(|known| watches(document, &tenant, known, now));
         let watches = watches.and_then(|watches| errors.of(watches)).unwrap_or_default();
         let conditions = conditions.unwrap_or_default();
         let settings = Settings {
@@ -160,7 +163,7 @@ impl Settings {
             schema_ids,
             registry,
             channels: errors.of(document.section("channels")).unwrap_or_default(),
-            sources: errors.of(tocsin_ingest::section(document)).unwrap_or_default(),
+            sources: sources.unwrap_or_default(),
             datasets: errors.of(tocsin_ingest::datasets::section(document)).unwrap_or_default(),
             push: errors.of(push::section(document)).unwrap_or_default(),
             tenant,
@@ -251,12 +254,16 @@ fn with_hint(problem: &tocsin_detect::Problem) -> String {
 fn watches(
     document: &Document,
     tenant: &str,
-    conditions: &[Condition],
+    (conditions, sources): (&Vec<Condition>, &Vec<SourceConfig>),
     now: Micros,
 ) -> Result<Vec<(Subscriber, Watch)>, ConfigError> {
     let (mut facts, mut errors) = (Vec::new(), Errors::default());
     for entry in document.list::<WatchEntry>("watches")? {
-        facts.extend(errors.of(watch_facts(tenant, &entry, conditions, now)));
+        let fault =
+            |fault: String| ConfigError::new(&format!("[[watches]] of {:?}", entry.email), fault);
+        let said = watch_facts(tenant, &entry, conditions, now)
+            .and_then(|said| asks::check(sources, &said.1).map(|()| said).map_err(fault));
+        facts.extend(errors.of(said));
     }
     errors.0.or_ok(facts)
 }

@@ -6,7 +6,7 @@ use super::outcomes::ALERT_STATES;
 use super::{Fact, Fingerprint, WireError, put};
 use crate::condition::Condition;
 use crate::subscriber::Subscriber;
-use crate::watch::Watch;
+use crate::watch::{Ask, Watch};
 
 impl Fact<'_> for Subscriber {
     const NAME: &'static str = "tocsin.Subscriber";
@@ -39,7 +39,7 @@ impl Fact<'_> for Subscriber {
 impl Fact<'_> for Watch {
     const NAME: &'static str = "tocsin.Watch";
     const SCHEMA: &'static str = include_str!("../../../../schemas/watch.avsc");
-    const FINGERPRINT: Fingerprint = 0x76f6_def1_4cf1_df59_u64.to_le_bytes();
+    const FINGERPRINT: Fingerprint = 0x31bc_282d_a1bb_67a7_u64.to_le_bytes();
 
     fn encode(&self, out: &mut Vec<u8>) {
         put::id(out, self.id);
@@ -52,6 +52,11 @@ impl Fact<'_> for Watch {
         put::items(out, &self.on, |out, state| put::long(out, *state as i64));
         put::boolean(out, self.active);
         put::micros(out, self.created_at);
+        put::option(out, self.asks.as_ref(), |out, asks| {
+            put::text(out, &asks.source);
+            put::text(out, &asks.search);
+            put::option(out, asks.every, |out, every| put::long(out, every as i64));
+        });
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -66,6 +71,13 @@ impl Fact<'_> for Watch {
             on: r.items(|r| r.symbol(&ALERT_STATES))?,
             active: r.boolean()?,
             created_at: r.micros()?,
+            asks: r.option(|r| {
+                Ok(Ask {
+                    source: r.string()?,
+                    search: r.string()?,
+                    every: r.option(Reader::count)?,
+                })
+            })?,
         })
     }
 }

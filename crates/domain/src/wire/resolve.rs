@@ -18,10 +18,16 @@ pub(super) struct Older {
 }
 
 /// Every kept version but the newest: `schemas/versions/<name>/<n>.avsc`. A test holds it.
-const OLDER: &[Older] = &[Older {
-    name: "tocsin.DeadLetter",
-    schema: include_str!("../../../../schemas/versions/dead_letter/1.avsc"),
-}];
+const OLDER: &[Older] = &[
+    Older {
+        name: "tocsin.DeadLetter",
+        schema: include_str!("../../../../schemas/versions/dead_letter/1.avsc"),
+    },
+    Older {
+        name: "tocsin.Watch",
+        schema: include_str!("../../../../schemas/versions/watch/1.avsc"),
+    },
+];
 
 /// What apache-avro may allocate for one body: its values are some fifty times as large as bytes.
 const ROOM: usize = 64 << 20;

@@ -9,7 +9,7 @@ use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::event::{DatasetRow, DatasetRowKind, Listing, OrderRow, Reading, Swipe};
 use tocsin_domain::notice::Notice;
 use tocsin_domain::subscriber::Subscriber;
-use tocsin_domain::watch::Watch;
+use tocsin_domain::watch::{Ask, Watch};
 use tocsin_domain::{Currency, Id, Micros, Money, Position};
 
 #[derive(Clone, Debug, Default)]
@@ -175,6 +175,11 @@ impl Seed {
             on: (0..self.choice % 4).map(|i| self.alert_state(i)).collect(),
             active: self.flag,
             created_at: self.time(0),
+            asks: (!self.choice.is_multiple_of(3)).then(|| Ask {
+                source: self.owned(4),
+                search: self.owned(5),
+                every: self.flag.then_some(self.scale.into()),
+            }),
         }
     }
 

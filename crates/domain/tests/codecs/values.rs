@@ -194,6 +194,16 @@ pub fn watch(fact: &Watch) -> Value {
         ("on", array(fact.on.iter().map(state))),
         ("active", Value::Boolean(fact.active)),
         ("created_at", time(fact.created_at)),
+        (
+            "asks",
+            option(fact.asks.as_ref().map(|asks| {
+                record([
+                    ("source", text(&asks.source)),
+                    ("search", text(&asks.search)),
+                    ("every", option(asks.every.map(|every| Value::Long(every as i64)))),
+                ])
+            })),
+        ),
     ])
 }
 

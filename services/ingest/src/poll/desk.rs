@@ -2,6 +2,7 @@
 //! is remembered of each. Read from the log when the source becomes ours, and folded in only after
 //! a commit.
 
+use super::asks::Asks;
 use super::seen::Seen;
 use super::settings::{self, Polling};
 use super::{Lost, Office};
@@ -9,7 +10,7 @@ use crate::cursor;
 use crate::pause::{Pause, Standing};
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use tocsin_domain::topics::DEAD_LETTERS;
 use tocsin_domain::upstream::{Asked, Quota};
@@ -42,6 +43,7 @@ pub(super) struct Desk {
     /// Whether the source is paused, and when to look again.
     pub standing: Standing,
     pub look_at: Option<Micros>,
+    asks: Asks,
 }
 
 impl Desk {
@@ -73,15 +75,53 @@ impl Desk {
             rate,
             standing: Standing::default(),
             look_at: None,
+            asks: Asks::new(tenant, name),
         };
-        for (search, every) in &polling.searches {
-            desk.add(&mut known, search, *every);
+        let now = (office.now)();
+        desk.asks.look(log, now)?;
+        for (search, every) in desk.asks.union(polling) {
+            desk.add(&mut known, &search, every);
         }
         desk.forget(&known);
+        desk.commit(now)?;
         Ok(desk)
     }
 
-    /// What is asked no longer goes with the next commit.
+    /// Looks whether watches ask otherwise by now, and asks what they ask. Only between two runs.
+    pub fn look(&mut self, log: &dyn Log, polling: &Polling, now: Micros) -> Result<(), Lost> {
+        if !self.asks.look(log, now)? {
+            return Ok(());
+        }
+        let mut wanted = self.asks.union(polling);
+        self.drop_others(&wanted);
+        for asked in &mut self.searches {
+            if let Some(every) = wanted.remove(&asked.search) {
+                let known = std::mem::take(asked);
+                let (source, search) = (known.source.clone(), known.search.clone());
+                *asked = settings::wanted(&source, &search, every, Some(known));
+            }
+        }
+        for (search, every) in wanted {
+            self.add(&mut Known::default(), &search, every);
+        }
+        self.commit(now)
+    }
+
+    /// Asks no more what nobody wants, and forgets it with the next commit.
+    fn drop_others(&mut self, wanted: &BTreeMap<String, Duration>) {
+        let (kept, gone): (Vec<Asked>, Vec<Asked>) = std::mem::take(&mut self.searches)
+            .into_iter()
+            .partition(|asked| wanted.contains_key(&asked.search));
+        self.searches = kept;
+        for Asked { source, search, .. } in gone {
+            self.seen.remove(&search);
+            for key in [Asked::key, Seen::key].map(|key| key(&self.tenant, &source, &search)) {
+                self.transaction.to(self.cursors, key.as_bytes()).push(key.as_bytes(), None);
+            }
+        }
+    }
+
+    /// What was asked once and is not any more goes with the next commit.
     fn forget(&mut self, known: &Known) {
         let (tenant, source) = (&self.tenant, &self.quota.source);
         let all = [Asked::key(tenant, source, ""), Seen::key(tenant, source, "")];
@@ -168,6 +208,7 @@ impl Desk {
 }
 
 /// The latest records of one source.
+#[derive(Default)]
 struct Known(HashMap<Vec<u8>, Vec<u8>>);
 
 impl Known {

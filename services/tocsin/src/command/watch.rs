@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use std::io::Write;
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::watch::Watch;
+use tocsin_ingest::poll::asks;
 use tocsin_notify::watches::{WatchEntry, watch_facts};
 
 /// Runs one of them.
@@ -35,9 +36,13 @@ fn add(args: &WatchArgs) -> anyhow::Result<()> {
         detector: args.detector.clone(),
         subject: args.subject.clone(),
         on,
+        source: args.source.clone(),
+        search: args.search.clone(),
+        every: args.every.clone(),
     };
     let (subscriber, watch) = watch_facts(&settings.tenant, &entry, &settings.conditions, now)
         .map_err(|error| Exit::error(Kind::Configuration, error))?;
+    asks::check(&settings.sources, &watch).map_err(wrong)?;
     let log = backend::log(&settings, &args.place.data)?;
     facts::publish(&*log, |asked, changes| changes.wish(asked, &subscriber, &watch))?;
     let asked = Asked::read(&*log)?;
@@ -90,7 +95,10 @@ fn describe(asked: &Asked, watch: &Watch, settings: &Settings) -> String {
     let known = asked.conditions.values().find(|c| c.id == watch.condition);
     let name = declared.or(known).map_or("a detector that is gone", |c| c.name.as_str());
     let on: Vec<&str> = watch.on.iter().map(|state| state.as_str()).collect();
-    format!("{name} of {} when {}", watch.subject, on.join(" or "))
+    let told = format!("{name} of {} when {}", watch.subject, on.join(" or "));
+    let Some(ask) = &watch.asks else { return told };
+    let every = ask.every.map(|seconds| format!(", every {seconds} s")).unwrap_or_default();
+    format!("{told}; asks {} for {:?}{every}", ask.source, ask.search)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
