@@ -20,8 +20,11 @@ pub struct Kind {
     /// Makes one; says what is wrong with its configuration if it cannot.
     pub open: fn(&SourceConfig) -> Result<Box<dyn Source>, String>,
     /// Makes what is asked for its files, where somebody can be asked.
-    pub upstream: Option<fn(&SourceConfig) -> Result<Box<dyn Upstream>, String>>,
+    pub upstream: Option<OpenUpstream>,
 }
+
+/// Makes an upstream; says what is wrong with its configuration if it cannot.
+pub type OpenUpstream = fn(&SourceConfig) -> Result<Box<dyn Upstream>, String>;
 
 /// All of them.
 pub const KINDS: &[Kind] = &[csv::KIND, json_lines::KIND, topic::KIND];

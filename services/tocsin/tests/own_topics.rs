@@ -268,6 +268,51 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     });
     world.create("acme.lines", 2);
 
+    every_format(&world, first);
+    ready(&process);
+
+    // The registry stands still: only who needs it waits.
+    let second = world.register("acme.orders-value", ORDER[1]);
+    world.registry.pause();
+    world.produce(
+        "acme.orders",
+        &[
+            (0, "", order(second, "o3", 100, Some("soon"))),
+            (0, "", order(first, "o4", 100, None)),
+            (2, "", order(first, "o5", 100, None)),
+        ],
+    );
+    let orders = || lines(&world.events(topics::ORDERS_ROWS), &["/order"]).join(" ");
+    until("the other partition goes on", || orders().contains("o5"));
+    until("it says what it waits for", || {
+        let missing = &process.ready()["missing"]["topic-orders"];
+        missing.as_str().is_some_and(|text| text.contains(&format!("schema {second}")))
+    });
+    assert_eq!(process.metric("tocsin_partitions_waiting", "topic-orders"), 1.0);
+    assert!(process.said().contains("the partition waits"), "{}", process.last_words());
+    assert!(!orders().contains("o3") && !orders().contains("o4"), "{}", orders());
+    assert!(world.dead().is_empty());
+    world.registry.resume();
+    until("what has waited comes", || orders().contains("o3 o4 o5"));
+    let of_one_subject: Vec<_> = world.events(topics::ORDERS_ROWS);
+    let place = |no| of_one_subject.iter().position(|order| order["order"] == no);
+    assert!(place("o3") < place("o4"), "each in its order");
+    ready(&process);
+    assert!(world.dead().is_empty());
+    assert_eq!(process.metric("tocsin_partitions_waiting", "topic-orders"), 0.0);
+    poison(&world, first);
+    assert_eq!(process.terminate(), Some(0));
+
+    // What was asked for once is kept: the next process needs no registry.
+    world.registry.kill();
+    let process = world.ingest();
+    world.produce("acme.orders", &[(0, "", order(second, "o6", 100, Some("later")))]);
+    until("it is read without the registry", || orders().contains("o6"));
+    assert_eq!(process.terminate(), Some(0));
+}
+
+/// Each format says the same of its kind.
+fn every_format(world: &World, first: u32) {
     world.produce(
         "acme.orders",
         &[(0, "", order(first, "o1", 1250, None)), (1, "k", order(first, "o2", -5, None))],
@@ -298,43 +343,6 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
         lines(&world.events(topics::AQI_READINGS), &["/subject", "/measure", "/value", "/origin"]),
         ["m1 power 0.1 acme.meters/0/0", "s7 pm25 7.0 acme.sensors/4/0"]
     );
-    ready(&process);
-
-    // The registry stands still: only who needs it waits.
-    let second = world.register("acme.orders-value", ORDER[1]);
-    world.registry.pause();
-    world.produce(
-        "acme.orders",
-        &[
-            (0, "", order(second, "o3", 100, Some("soon"))),
-            (0, "", order(first, "o4", 100, None)),
-            (2, "", order(first, "o5", 100, None)),
-        ],
-    );
-    let orders = || lines(&world.events(topics::ORDERS_ROWS), &["/order"]).join(" ");
-    until("the other partition goes on", || orders().contains("o5"));
-    until("it says what it waits for", || {
-        let missing = &process.ready()["missing"]["topic-orders"];
-        missing.as_str().is_some_and(|text| text.contains(&format!("schema {second}")))
-    });
-    assert_eq!(process.metric("tocsin_partitions_waiting", "topic-orders"), 1.0);
-    assert!(process.said().contains("the partition waits"), "{}", process.last_words());
-    assert!(!orders().contains("o3") && !orders().contains("o4"), "{}", orders());
-    assert!(world.dead().is_empty());
-    world.registry.resume();
-    until("what has waited comes, in its order", || orders().contains("o3 o4 o5"));
-    ready(&process);
-    assert!(world.dead().is_empty());
-    assert_eq!(process.metric("tocsin_partitions_waiting", "topic-orders"), 0.0);
-    poison(&world, first);
-    assert_eq!(process.terminate(), Some(0));
-
-    // What was asked for once is kept: the next process needs no registry.
-    world.registry.kill();
-    let process = world.ingest();
-    world.produce("acme.orders", &[(0, "", order(second, "o6", 100, Some("later")))]);
-    until("it is read without the registry", || orders().contains("o6"));
-    assert_eq!(process.terminate(), Some(0));
 }
 
 /// What can never be read is put aside as it came.
