@@ -288,4 +288,34 @@ mod tests {
             assert_eq!(found, wanted, "{topic}");
         }
     }
+
+    const SHOP: &str = "[[sources]]\nname = \"shop\"\nkind = \"http\"\nevent = \"listing\"\n\
+        address = \"http://u/?q={search}\"\nlisting = \"{id}\"\nprice = \"1\"\ncurrency = \"EUR\"\n\
+        every = \"10m\"\n";
+
+    #[test]
+    fn a_watch_asks_a_source_of_the_configuration_and_another_search_ends_it() {
+        let log = MemoryLog::new();
+        log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let parse =
+            |asks: &str| Settings::parse(&format!("{CONFIG}{asks}\n{SHOP}"), "t.toml", now());
+        for search in ["lego", "duplo"] {
+            let asks = format!("source = \"shop\"\nsearch = {search:?}\nevery = \"5m\"");
+            let settings = parse(&asks).unwrap();
+            declare(&*log, &settings.conditions, &settings.watches).unwrap();
+            let all = Asked::read(&*log).unwrap().watches;
+            let active = all.values().filter(|watch| watch.active);
+            let found: Vec<_> = active.filter_map(|watch| watch.asks.as_ref()).collect();
+            assert_eq!((found.len(), found[0].search.as_str()), (1, search));
+            assert_eq!((found[0].source.as_str(), found[0].every), ("shop", Some(300)));
+        }
+        for (asks, wanted) in [
+            ("source = \"shoe\"\nsearch = \"lego\"", "sources that are asked: shop"),
+            ("source = \"shop\"", "nothing to search for"),
+            ("search = \"lego\"", "no `source` is named"),
+        ] {
+            let error = parse(asks).unwrap_err().to_string();
+            assert!(error.contains(wanted) && error.contains("ada@example.org"), "{error}");
+        }
+    }
 }

@@ -254,27 +254,6 @@ fn ready(process: &Process) {
     until("ingest is ready", || process.is_ready());
 }
 
-/// What has come of the four topics.
-fn of_every_format(world: &World) {
-    assert_eq!(
-        lines(
-            &world.events(topics::ORDERS_ROWS),
-            &["/subject", "/order", "/price/amount", "/units", "/event_time", "/origin"]
-        ),
-        [
-            "LAMP o1 12.5 3 2024-03-01T08:00:00.123Z acme.orders/0/0",
-            "LAMP o2 -0.05 3 2024-03-01T08:00:00.123Z acme.orders/1/0",
-            "chair  5.5 2 2024-03-01T00:00:01Z acme.lines/1/0:2",
-            "desk  10 1 2024-03-01T00:00:00Z acme.lines/1/0:1",
-            "sofa  99 1 2024-03-01T00:00:02Z acme.lines/0/0:1",
-        ]
-    );
-    assert_eq!(
-        lines(&world.events(topics::AQI_READINGS), &["/subject", "/measure", "/value", "/origin"]),
-        ["m1 power 0.1 acme.meters/0/0", "s7 pm25 7.0 acme.sensors/4/0"]
-    );
-}
-
 #[test]
 fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for() {
     let world = World::start();
@@ -289,20 +268,7 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     });
     world.create("acme.lines", 2);
 
-    world.produce(
-        "acme.orders",
-        &[(0, "", order(first, "o1", 1250, None)), (1, "k", order(first, "o2", -5, None))],
-    );
-    world.produce("acme.meters", &[(0, "m", meter("m1", 0.1))]);
-    world.produce("acme.sensors", &[(4, "s", sensor(7))]);
-    let several = "desk,1,\"10.00\",2024-03-01T00:00:00Z\nchair,2,5.5,2024-03-01T00:00:01Z\n";
-    world.produce(
-        "acme.lines",
-        &[(1, "l", csv(several)), (0, "", csv("sofa,1,99,2024-03-01T00:00:02Z"))],
-    );
-    until("all formats have come", || world.events(topics::ORDERS_ROWS).len() == 5);
-    until("readings have come", || world.events(topics::AQI_READINGS).len() == 2);
-    of_every_format(&world);
+    every_format(&world, first);
     ready(&process);
 
     // The registry stands still: only who needs it waits.
@@ -327,7 +293,10 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     assert!(!orders().contains("o3") && !orders().contains("o4"), "{}", orders());
     assert!(world.dead().is_empty());
     world.registry.resume();
-    until("what has waited comes, in its order", || orders().contains("o3 o4 o5"));
+    until("what has waited comes", || orders().contains("o3 o4 o5"));
+    let of_one_subject: Vec<_> = world.events(topics::ORDERS_ROWS);
+    let place = |no| of_one_subject.iter().position(|order| order["order"] == no);
+    assert!(place("o3") < place("o4"), "each in its order");
     ready(&process);
     assert!(world.dead().is_empty());
     assert_eq!(process.metric("tocsin_partitions_waiting", "topic-orders"), 0.0);
@@ -340,6 +309,40 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     world.produce("acme.orders", &[(0, "", order(second, "o6", 100, Some("later")))]);
     until("it is read without the registry", || orders().contains("o6"));
     assert_eq!(process.terminate(), Some(0));
+}
+
+/// Each format says the same of its kind.
+fn every_format(world: &World, first: u32) {
+    world.produce(
+        "acme.orders",
+        &[(0, "", order(first, "o1", 1250, None)), (1, "k", order(first, "o2", -5, None))],
+    );
+    world.produce("acme.meters", &[(0, "m", meter("m1", 0.1))]);
+    world.produce("acme.sensors", &[(4, "s", sensor(7))]);
+    let several = "desk,1,\"10.00\",2024-03-01T00:00:00Z\nchair,2,5.5,2024-03-01T00:00:01Z\n";
+    world.produce(
+        "acme.lines",
+        &[(1, "l", csv(several)), (0, "", csv("sofa,1,99,2024-03-01T00:00:02Z"))],
+    );
+    until("all formats have come", || world.events(topics::ORDERS_ROWS).len() == 5);
+    until("readings have come", || world.events(topics::AQI_READINGS).len() == 2);
+    assert_eq!(
+        lines(
+            &world.events(topics::ORDERS_ROWS),
+            &["/subject", "/order", "/price/amount", "/units", "/event_time", "/origin"]
+        ),
+        [
+            "LAMP o1 12.5 3 2024-03-01T08:00:00.123Z acme.orders/0/0",
+            "LAMP o2 -0.05 3 2024-03-01T08:00:00.123Z acme.orders/1/0",
+            "chair  5.5 2 2024-03-01T00:00:01Z acme.lines/1/0:2",
+            "desk  10 1 2024-03-01T00:00:00Z acme.lines/1/0:1",
+            "sofa  99 1 2024-03-01T00:00:02Z acme.lines/0/0:1",
+        ]
+    );
+    assert_eq!(
+        lines(&world.events(topics::AQI_READINGS), &["/subject", "/measure", "/value", "/origin"]),
+        ["m1 power 0.1 acme.meters/0/0", "s7 pm25 7.0 acme.sensors/4/0"]
+    );
 }
 
 /// What can never be read is put aside as it came.
