@@ -38,9 +38,6 @@ pub struct Kind {
     pub upstream: Option<OpenUpstream>,
 }
 
-/// Makes an upstream; says what is wrong with its configuration if it cannot.
-pub type OpenUpstream = fn(&SourceConfig) -> Result<Box<dyn Upstream>, String>;
-
 /// All of them.
 pub const KINDS: &[Kind] = &[
     airnow::KIND,
