@@ -668,7 +668,8 @@ fn a_search_of_a_thousand_watches_is_asked_once_an_interval_as_long_as_one_stand
     let world = World::new("");
     world.server.script("/items", [Reply::json(ONE)]);
     let mut poller = world.poller();
-    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling).unwrap();
+    let rate = crate::poison::Rate::of(&poller.config).unwrap();
+    let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling, rate).unwrap();
     let mut hour = |desk: &mut Desk| world.calls(&mut poller, desk, 59);
     assert_eq!(hour(&mut desk), 0, "nobody asks yet");
 
