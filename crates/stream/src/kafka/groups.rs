@@ -1,17 +1,17 @@
 //! Groups from outside, while none of their members runs: who is in them, where they stand, and what
 //! is put there when a whole log moves in. It joins none.
 
-use crate::kafka::KafkaAdmin;
 use crate::kafka::admin::{asked, block_on, refused};
 use crate::kafka::client::Context;
 use crate::kafka::cluster::CALL;
 use crate::kafka::producer::offsets;
+use crate::kafka::{KafkaAdmin, LOOK};
 use crate::log::LogError;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
 
 impl KafkaAdmin {
@@ -20,7 +20,15 @@ impl KafkaAdmin {
     /// # Errors
     /// If the cluster does not answer.
     pub fn members(&self, group: &str) -> Result<usize, LogError> {
-        let asked = self.client.inner().fetch_group_list(Some(group), CALL);
+        let begun = Instant::now();
+        let asked = loop {
+            match self.client.inner().fetch_group_list(Some(group), CALL) {
+                Err(error) if is_loading(&error) && begun.elapsed() < CALL => {
+                    std::thread::sleep(LOOK);
+                }
+                done => break done,
+            }
+        };
         let doing = format!("ask who is in group {group:?}");
         let found = asked.map_err(|error| self.options.unavailable(&doing, error))?;
         Ok(found.groups().iter().map(|group| group.members().len()).sum())
@@ -89,6 +97,15 @@ impl KafkaAdmin {
         let done = block_on(self.client.delete_records(&list, &asked())).map_err(failed)?;
         done.elements().iter().try_for_each(|one| one.error()).map_err(failed)
     }
+}
+
+/// A broker that has just become the coordinator of a group answers soon.
+fn is_loading(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| {
+        [CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator].contains(&code)
+    })
 }
 
 /// Where the consumer's group stands with these.
