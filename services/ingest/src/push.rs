@@ -150,16 +150,9 @@ impl Push {
         let begun = Instant::now();
         let lenient = form::lenient(request.headers());
         let mut response = match self.clone().take(request).await {
-            Ok(answer) => {
-                self.metrics.pushed(answer.received as u64);
-                accepted(&answer)
-            }
+            Ok(answer) => accepted(&answer, lenient),
             Err(refusal) => self.refused(refusal),
         };
-        if lenient {
-            let applied = HeaderValue::from_static("handling=lenient");
-            response.headers_mut().insert(HeaderName::from_static("preference-applied"), applied);
-        }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         self.metrics.http(ROUTE, response.status().as_u16(), begun.elapsed());
         response
@@ -220,10 +213,14 @@ impl Push {
             },
         };
         let request = read::Request { form, producer, body: unpacked, hash, now };
-        let (lot, answer) = self.reader.read(&request)?;
-        producer.pushed(answer.received, Instant::now());
+        let read = self.reader.read(&request);
+        // What is refused has cost as much.
+        let events = read.as_ref().map_or_else(|refusal| refusal.wrong, |(_, it)| it.received);
+        producer.pushed(events.max(1), Instant::now());
+        let (lot, answer) = read?;
         self.metrics.push_batch(answer.received);
         if lot.len() == 0 && key.is_none() {
+            self.metrics.pushed(answer.received as u64);
             return Ok(Handed::Known(answer));
         }
         let (reply, waits) = oneshot::channel();
@@ -282,10 +279,16 @@ fn judge(outcome: Outcome) -> Result<Answer, Refusal> {
     }
 }
 
-fn accepted(answer: &Answer) -> Response {
+fn accepted(answer: &Answer, lenient: bool) -> Response {
     // Numbers and texts only: it cannot fail.
     let body = serde_json::to_string(answer).unwrap_or_default();
-    (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], body).into_response()
+    let headers = [(CONTENT_TYPE, "application/json")];
+    let mut response = (StatusCode::ACCEPTED, headers, body).into_response();
+    if lenient {
+        let applied = HeaderValue::from_static("handling=lenient");
+        response.headers_mut().insert(HeaderName::from_static("preference-applied"), applied);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -169,8 +169,10 @@ impl Appender {
         if self.worker.is_none() {
             // The new worker shuts the old one out: from here on, what is not in the log never will
             // be, and what is there can be seen.
-            self.worker = Some(self.log.worker(&self.spec)?);
-            if self.keys.last(&self.mark)? == Some(mark) {
+            let worker = self.log.worker(&self.spec)?;
+            let is_there = self.keys.last(&self.mark)? == Some(mark);
+            self.worker = Some(worker);
+            if is_there {
                 jobs.iter().for_each(|job| self.note(job));
                 return Ok(());
             }
@@ -189,14 +191,12 @@ impl Appender {
 
     /// Answers those whose key has an answer already.
     fn leave_out_known(&self, jobs: &mut Vec<Job>) {
-        let given = |job: &mut Job| {
-            let given = job.key.as_ref().and_then(|key| self.keys.peek(key.id));
-            given.is_some()
-        };
-        for job in jobs.extract_if(.., given) {
-            let Some(key) = &job.key else { continue };
-            let outcome = self.keys.peek(key.id).map(|given| outcome(given, key.body));
-            job.reply(outcome.unwrap_or(Outcome::OtherBody));
+        for job in std::mem::take(jobs) {
+            let given = job.key.as_ref().and_then(|key| Some((self.keys.peek(key.id)?, key.body)));
+            match given {
+                Some((given, body)) => job.reply(outcome(given, body)),
+                None => jobs.push(job),
+            }
         }
     }
 
@@ -248,6 +248,7 @@ impl Appender {
     /// Its key has an answer from now on, and its events are counted.
     fn note(&self, job: &Job) {
         self.metrics.records(PART, job.lot.len() as u64);
+        self.metrics.pushed(job.answer.received as u64);
         if let Some(key) = &job.key {
             let given = Given { body: key.body, answer: job.answer.clone() };
             self.keys.note(key.id, given, self.transaction.time);

@@ -31,6 +31,8 @@ struct Known {
     answers: HashMap<Id, Given>,
     /// The keys in the order that they came in.
     order: VecDeque<(Micros, Id)>,
+    /// How much the answers weigh, and may: each is 1, and 1 more for each event that it names.
+    weight: usize,
     most: usize,
     /// The last transaction of each slot.
     marks: HashMap<Vec<u8>, Id>,
@@ -42,6 +44,12 @@ pub(super) struct Given {
     /// The hash of the body.
     pub(super) body: Id,
     pub(super) answer: Answer,
+}
+
+impl Given {
+    fn weight(&self) -> usize {
+        1 + self.answer.errors.len()
+    }
 }
 
 /// A request's own key.
@@ -78,6 +86,7 @@ impl Keys {
             next: 0,
             answers: HashMap::new(),
             order: VecDeque::new(),
+            weight: 0,
             most,
             marks: HashMap::new(),
         };
@@ -145,23 +154,25 @@ impl Known {
     }
 
     fn insert(&mut self, id: Id, given: Given, at: Micros) {
-        if self.answers.insert(id, given).is_none() {
-            self.order.push_back((at, id));
+        if self.answers.contains_key(&id) {
+            return;
         }
-        while self.order.len() > self.most {
-            if let Some((_, oldest)) = self.order.pop_front() {
-                self.answers.remove(&oldest);
-            }
+        self.weight += given.weight();
+        self.answers.insert(id, given);
+        self.order.push_back((at, id));
+        while self.weight > self.most && self.order.len() > 1 {
+            self.drop_oldest();
         }
     }
 
+    fn drop_oldest(&mut self) {
+        let oldest = self.order.pop_front().and_then(|(_, id)| self.answers.remove(&id));
+        self.weight -= oldest.map_or(0, |given| given.weight());
+    }
+
     fn forget(&mut self, now: Micros) {
-        while let Some((at, id)) = self.order.front() {
-            if now.since(*at) < KEPT {
-                return;
-            }
-            self.answers.remove(id);
-            self.order.pop_front();
+        while self.order.front().is_some_and(|(at, _)| now.since(*at) >= KEPT) {
+            self.drop_oldest();
         }
     }
 }
@@ -188,7 +199,7 @@ mod tests {
 
     fn known(most: usize) -> Known {
         let (answers, order, marks) = (HashMap::new(), VecDeque::new(), HashMap::new());
-        Known { next: 0, answers, order, most, marks }
+        Known { next: 0, answers, order, weight: 0, most, marks }
     }
 
     #[test]
@@ -208,7 +219,7 @@ mod tests {
         known.forget(hour(26));
         assert_eq!(there(&known), [3, 4]);
         known.forget(hour(1000));
-        assert!(there(&known).is_empty() && known.order.is_empty());
+        assert!(there(&known).is_empty() && known.order.is_empty() && known.weight == 0);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use tocsin_domain::{Id, Micros};
 
 /// The most bytes of one event.
 pub(super) const EVENT_BYTES: usize = 256 << 10;
+/// The most characters of a detail in an answer.
+const DETAIL: usize = 300;
 
 /// What is being taken.
 pub(super) struct Take<'p> {
@@ -124,7 +126,9 @@ impl<'p> Take<'p> {
         self.wrong += 1;
         let index = self.answer.received;
         if self.answer.errors.len() < NAMED {
-            let (pointer, detail) = (fault.pointer.clone(), fault.detail.clone());
+            // What somebody has sent stands in it, and may be long.
+            let cut = |text: &str| text.chars().take(DETAIL).collect();
+            let (pointer, detail) = (cut(&fault.pointer), cut(&fault.detail));
             self.answer.errors.push(Wrong { index, pointer, detail });
         }
         if self.lenient && fault.class != "scope" {
