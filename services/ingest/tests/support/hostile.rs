@@ -8,7 +8,7 @@ use tocsin_ingest::{jq, mapping, section, sources};
 use tocsin_service::config::Document;
 
 /// Every kind, with the least that it must be told.
-pub const KINDS: [(&str, &str); 16] = [
+pub const KINDS: [(&str, &str); 17] = [
     ("airnow", "kind = \"airnow\""),
     ("aqicn", "kind = \"aqicn\""),
     (
@@ -42,6 +42,11 @@ pub const KINDS: [(&str, &str); 16] = [
     ("mercadona", "kind = \"mercadona\""),
     ("mercadona-lines", "kind = \"mercadona\"\nlines = true"),
     ("openaq", "kind = \"openaq\""),
+    (
+        "topic",
+        "kind = \"topic\"\ntopic = \"acme.x\"\nformat = \"json\"\nevent = \"listing\"\n\
+        listing = \"{id}\"\nprice = \"{p}\"\ncurrency = \"{c}\"",
+    ),
     ("waqi", "kind = \"waqi\""),
 ];
 
