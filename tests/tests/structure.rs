@@ -346,7 +346,7 @@ fn files_are_small_introduced_and_finished() {
 #[test]
 fn the_documents_name_only_what_exists() {
     let parts = ["", "/dlq", "/moving", "/watch"];
-    let cli = parts.map(|part| text(&format!("services/tocsin/src/cli{part}.rs"))).concat();
+    let cli = parts.map(|part| text(format!("services/tocsin/src/cli{part}.rs"))).concat();
     let mut problems = Vec::new();
     for document in DOCUMENTS {
         let source = text(document);
