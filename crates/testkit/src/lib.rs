@@ -1,6 +1,7 @@
 //! What tests are made of: contract suites, scenarios, a clock turned by hand, fixtures.
 
 pub mod log_suite;
+mod server;
 pub mod servers;
 pub mod smtp;
 pub mod store_suite;

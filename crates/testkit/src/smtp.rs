@@ -1,10 +1,10 @@
 //! A real SMTP server on this machine for tests: it counts what it accepted by Message-ID, keeps
 //! the bytes, and fails as it was told. It delivers nothing and knows no TLS.
 
+use crate::server::{Server, Shared};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Where in a conversation something happens.
@@ -52,128 +52,58 @@ pub struct Mail {
 }
 
 /// A server that runs until it is dropped.
-pub struct SmtpServer {
-    port: u16,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+pub struct SmtpServer(Server<State>);
 
 #[derive(Default)]
 struct State {
     faults: Faults,
     accepted: Vec<Mail>,
-    connections: Vec<TcpStream>,
     hanging: usize,
-    released: bool,
-    closed: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.lock());
-        self.changed.notify_all();
-        result
-    }
-
-    /// Whether `holds` came true within `patience`.
-    fn wait(&self, patience: Duration, holds: impl Fn(&State) -> bool) -> bool {
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, |state| !holds(state));
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        holds(&state)
-    }
 }
 
 impl SmtpServer {
     /// A server on a free port of 127.0.0.1. Fails if the system gives none.
     pub fn start(faults: Faults) -> io::Result<SmtpServer> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared::default());
-        shared.lock().faults = faults;
-        let server = SmtpServer { port, shared: shared.clone() };
-        std::thread::Builder::new()
-            .name("smtp".into())
-            .spawn(move || listen(&listener, &shared))?;
-        Ok(server)
+        let state = State { faults, ..State::default() };
+        Ok(SmtpServer(Server::start("smtp", state, converse)?))
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port
     }
 
     /// Every message accepted, in order.
     pub fn accepted(&self) -> Vec<Mail> {
-        self.shared.lock().accepted.clone()
+        self.0.shared.look(|state| state.accepted.clone())
     }
 
     /// How often each Message-ID was accepted.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for mail in &self.shared.lock().accepted {
-            *counts.entry(mail.message_id.clone()).or_default() += 1;
+        for mail in self.accepted() {
+            *counts.entry(mail.message_id).or_default() += 1;
         }
         counts
     }
 
     /// Waits until `count` messages are accepted; whether they were within `patience`.
     pub fn wait_for(&self, count: usize, patience: Duration) -> bool {
-        self.shared.wait(patience, |state| state.accepted.len() >= count)
+        self.0.shared.wait(patience, |state| state.accepted.len() >= count)
     }
 
     /// Waits until `count` conversations hang; whether they did within `patience`.
     pub fn wait_for_hanging(&self, count: usize, patience: Duration) -> bool {
-        self.shared.wait(patience, |state| state.hanging >= count)
+        self.0.shared.wait(patience, |state| state.hanging >= count)
     }
 
     /// Lets everything go on that hangs, now and later.
     pub fn release(&self) {
-        self.shared.change(|state| state.released = true);
+        self.0.shared.release();
     }
 }
 
-impl Drop for SmtpServer {
-    fn drop(&mut self) {
-        let connections = self.shared.change(|state| {
-            (state.closed, state.released) = (true, true);
-            std::mem::take(&mut state.connections)
-        });
-        for connection in connections {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
-        // Wakes the listener, so that it sees that it is closed.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-    }
-}
-
-fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        let (Ok(stream), shared) = (stream, shared.clone()) else { continue };
-        if shared.lock().closed {
-            return;
-        }
-        let _ = stream.set_nodelay(true);
-        if let Ok(copy) = stream.try_clone() {
-            shared.lock().connections.push(copy);
-        }
-        std::thread::spawn(move || {
-            // A conversation that breaks off is what the client sees; there is nobody to tell.
-            let _ = converse(&stream, &shared);
-            let _ = stream.shutdown(Shutdown::Both);
-        });
-    }
-}
-
-fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+fn converse(stream: &TcpStream, shared: &Shared<State>) -> io::Result<()> {
     let (mut input, mut line) = (BufReader::new(stream), String::new());
     let mut session = Session { out: stream, shared, to: String::new(), fault: Fault::None };
     session.say("220 localhost ready")?;
@@ -202,7 +132,7 @@ fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
 /// One client.
 struct Session<'a> {
     out: &'a TcpStream,
-    shared: &'a Shared,
+    shared: &'a Shared<State>,
     to: String,
     fault: Fault,
 }
@@ -221,7 +151,7 @@ impl Session<'_> {
             }
             Fault::Hang(at) if at == stage => {
                 self.shared.change(|state| state.hanging += 1);
-                self.shared.wait(Duration::MAX, |state| state.released);
+                self.shared.wait_for_release();
                 self.shared.change(|state| state.hanging -= 1);
             }
             Fault::Cut(at) if at == stage => return Err(io::ErrorKind::ConnectionAborted.into()),

@@ -1,12 +1,13 @@
 //! A real HTTP server on this machine for tests: it plays an upstream, counts and keeps what it was
 //! asked, and fails as it was told. It knows no TLS, and every connection carries one request.
 
+use crate::server::{Server, Shared};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// One request, as it came.
@@ -138,67 +139,29 @@ impl Reply {
 type Answer = Arc<Mutex<dyn FnMut(&Asked) -> Reply + Send>>;
 
 /// A server that runs until it is dropped.
-pub struct UpstreamServer {
-    port: u16,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+pub struct UpstreamServer(Server<State>);
 
 #[derive(Default)]
 struct State {
     answers: HashMap<String, Answer>,
     asked: Vec<Asked>,
-    connections: Vec<TcpStream>,
-    released: bool,
-    closed: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.lock());
-        self.changed.notify_all();
-        result
-    }
-
-    /// Whether `holds` came true within `patience`.
-    fn wait(&self, patience: Duration, holds: impl Fn(&State) -> bool) -> bool {
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, |state| !holds(state));
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        holds(&state)
-    }
 }
 
 impl UpstreamServer {
     /// A server on a free port of 127.0.0.1. Fails if the system gives none.
     pub fn start() -> io::Result<UpstreamServer> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared::default());
-        let server = UpstreamServer { port, shared: shared.clone() };
-        std::thread::Builder::new()
-            .name("upstream".into())
-            .spawn(move || listen(&listener, &shared))?;
-        Ok(server)
+        Ok(UpstreamServer(Server::start("upstream", State::default(), converse)?))
     }
 
     /// `http://127.0.0.1:port`, without a slash at its end.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.0.port)
     }
 
     /// Answers every request to `path` by what `answer` says; other paths are 404.
     pub fn on(&self, path: &str, answer: impl FnMut(&Asked) -> Reply + Send + 'static) {
         let answer: Answer = Arc::new(Mutex::new(answer));
-        self.shared.change(|state| state.answers.insert(path.to_owned(), answer));
+        self.0.shared.change(|state| state.answers.insert(path.to_owned(), answer));
     }
 
     /// Answers the first, second, … request to `path`; the last answer goes on for ever.
@@ -214,58 +177,27 @@ impl UpstreamServer {
 
     /// Every request so far, in order.
     pub fn asked(&self) -> Vec<Asked> {
-        self.shared.lock().asked.clone()
+        self.0.shared.look(|state| state.asked.clone())
     }
 
     /// How many requests there were to `path`.
     pub fn count(&self, path: &str) -> usize {
-        self.shared.lock().asked.iter().filter(|asked| asked.path() == path).count()
+        let to_path = |asked: &&Asked| asked.path() == path;
+        self.0.shared.look(|state| state.asked.iter().filter(to_path).count())
     }
 
     /// Waits until there were `count` requests of any kind; whether there were within `patience`.
     pub fn wait_for(&self, count: usize, patience: Duration) -> bool {
-        self.shared.wait(patience, |state| state.asked.len() >= count)
+        self.0.shared.wait(patience, |state| state.asked.len() >= count)
     }
 
     /// Lets everything go on that hangs, now and later.
     pub fn release(&self) {
-        self.shared.change(|state| state.released = true);
+        self.0.shared.release();
     }
 }
 
-impl Drop for UpstreamServer {
-    fn drop(&mut self) {
-        let connections = self.shared.change(|state| {
-            (state.closed, state.released) = (true, true);
-            std::mem::take(&mut state.connections)
-        });
-        for connection in connections {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
-        // Wakes the listener, so that it sees that it is closed.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
-    }
-}
-
-fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        let (Ok(stream), shared) = (stream, shared.clone()) else { continue };
-        if shared.lock().closed {
-            return;
-        }
-        let _ = stream.set_nodelay(true);
-        if let Ok(copy) = stream.try_clone() {
-            shared.lock().connections.push(copy);
-        }
-        std::thread::spawn(move || {
-            // A conversation that breaks off is what the client sees; there is nobody to tell.
-            let _ = converse(&stream, &shared);
-            let _ = stream.shutdown(Shutdown::Both);
-        });
-    }
-}
-
-fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+fn converse(stream: &TcpStream, shared: &Shared<State>) -> io::Result<()> {
     let asked = read_request(&mut BufReader::new(stream))?;
     let answer = shared.change(|state| {
         state.asked.push(asked.clone());
@@ -276,7 +208,7 @@ fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         None => Reply::status(404, "there is nothing here"),
     };
     if reply.fault == Fault::Hang {
-        shared.wait(Duration::MAX, |state| state.released);
+        shared.wait_for_release();
     }
     write_reply(stream, &reply)
 }
@@ -320,9 +252,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
     use super::*;
     use std::io::Read;
+    use std::net::Ipv4Addr;
 
     fn ask(server: &UpstreamServer, target: &str, more: &str) -> String {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).unwrap();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.0.port)).unwrap();
         write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n{more}\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
