@@ -19,14 +19,27 @@ impl Mapping {
         at: &Origin<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), RowError> {
+        self.object_and(value, &|_, _| false, at, sink)
+    }
+
+    /// As [`Mapping::object`]; what else has a name is asked for first, and written if it is known.
+    pub(crate) fn object_and(
+        &mut self,
+        value: &Value,
+        known: &dyn Fn(&str, &mut String) -> bool,
+        at: &Origin<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), RowError> {
         let Value::Object(object) = value else {
-            return Err(Fault::new("json", "the row is not an object").into());
+            return Err(Fault::new("json", "what is mapped must be an object").into());
         };
         let mut text = String::new();
         let mut spans = Vec::new();
         for name in self.names() {
             let start = text.len();
-            write_text(named(value, name).unwrap_or(&Value::Null), &mut text);
+            if !known(name, &mut text) {
+                write_text(named(value, name).unwrap_or(&Value::Null), &mut text);
+            }
             spans.push((start, text.len()));
         }
         let mut texts = Vec::new();

@@ -106,7 +106,7 @@ fn an_object_is_mapped_and_its_faults_keep_the_whole_record() {
     for (text, class) in [("", "json"), ("{} {}", "json"), ("nonsense", "json")] {
         assert_eq!(of(text).unwrap_err().class, class, "{text}");
     }
-    assert!(of("7").unwrap()[0].contains("json 1 the row is not an object"));
+    assert!(of("7").unwrap()[0].contains("json 1 what is mapped must be an object"));
     assert_eq!(of(&" ".repeat((1 << 20) + 1)).unwrap_err().class, "limit");
 }
 

@@ -6,10 +6,9 @@ use super::json::{Fault, strict};
 use super::settings::Pushed;
 use super::take::Put;
 use crate::mapping::{Mapping, Origin, RowError};
-use crate::settings::{EventKind, SourceConfig};
+use crate::settings::SourceConfig;
 use crate::source::{IngestError, Item};
-use crate::sources::json_lines::{named, write_text};
-use crate::template::Row;
+use crate::sources::json_lines::write_text;
 use serde_json::Value;
 use std::sync::{Mutex, PoisonError};
 use tocsin_domain::Micros;
@@ -100,68 +99,49 @@ impl Mapped {
         put: &mut Put<'_>,
     ) -> Result<(), Fault> {
         put.meant = Some(Pushed::from(self.config.event.unwrap_or_default()));
-        let Value::Object(object) = data else {
-            return Err(Fault::of("json", "what is mapped must be an object"));
+        let line = whence.index as u64 + 1;
+        let at = Origin { file: whence.file, line, text: whence.origin, now: whence.now };
+        let known = |name: &str, text: &mut String| whence.write(name, attributes, text);
+        let mut refused = None;
+        let mut sink = |item: Item| {
+            match item {
+                Item::Event(event) => {
+                    return put.event(&event).map_err(|fault| {
+                        refused = Some(fault);
+                        IngestError::Stopped
+                    });
+                }
+                Item::Skipped(_) => put.left_out(),
+                _ => {}
+            }
+            Ok(())
         };
         let pool = if whence.key.is_some() { &self.keyed } else { &self.plain };
-        pool.with(|mapping| {
-            let (mut text, mut spans) = (String::new(), Vec::new());
-            for name in mapping.names() {
-                let start = text.len();
-                match (name.as_str(), &whence.key) {
-                    (KEY, Some(key)) => text.push_str(key),
-                    (TIME, Some(_)) => text.push_str(&whence.time.to_string()),
-                    _ => {
-                        let found = find(name, data, attributes);
-                        write_text(found.unwrap_or(&Value::Null), &mut text);
-                    }
-                }
-                spans.push((start, text.len()));
-            }
-            let mut texts = Vec::new();
-            if mapping.event() == EventKind::DatasetRow {
-                for (name, field) in object {
-                    let mut text = String::new();
-                    write_text(field, &mut text);
-                    texts.push((name.as_str(), text));
-                }
-            }
-            let all = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
-            let line = whence.index as u64 + 1;
-            let at = Origin { file: whence.file, line, text: whence.origin, now: whence.now };
-            let mut refused = None;
-            let mapped =
-                mapping.row(
-                    &Row { text: &text, spans: &spans },
-                    all,
-                    &at,
-                    &mut |item| match item {
-                        Item::Event(event) => put.event(&event).map_err(|fault| {
-                            refused = Some(fault);
-                            IngestError::Stopped
-                        }),
-                        Item::Skipped(_) => {
-                            put.left_out();
-                            Ok(())
-                        }
-                        _ => Ok(()),
-                    },
-                );
-            match (refused, mapped) {
-                (Some(fault), _) => Err(fault),
-                (None, Ok(())) => Ok(()),
-                (None, Err(RowError::Fault(fault))) => Err(Fault::of(fault.class, fault.reason)),
-                (None, Err(RowError::Sink(error))) => Err(Fault::of("value", error.to_string())),
-            }
-        })
+        let mapped = pool.with(|mapping| mapping.object_and(data, &known, &at, &mut sink))?;
+        match (refused, mapped) {
+            (Some(fault), _) => Err(fault),
+            (None, Ok(())) => Ok(()),
+            (None, Err(RowError::Fault(fault))) => Err(Fault::of(fault.class, fault.reason)),
+            (None, Err(RowError::Sink(error))) => Err(Fault::of("value", error.to_string())),
+        }
     }
 }
 
-/// What a template names: `{ce.region}` is an attribute of a CloudEvent, all else is of the data.
-fn find<'v>(name: &str, data: &'v Value, attributes: Option<&'v Value>) -> Option<&'v Value> {
-    match (attributes, name.strip_prefix("ce.")) {
-        (Some(attributes), Some(name)) => attributes.get(name),
-        _ => named(data, name),
+impl Whence<'_> {
+    /// Writes what a template names, unless it is of the data: the key and the time of an event that
+    /// has a key, and `{ce.region}`, an attribute of a CloudEvent.
+    fn write(&self, name: &str, attributes: Option<&Value>, text: &mut String) -> bool {
+        match (name, &self.key) {
+            (KEY, Some(key)) => text.push_str(key),
+            (TIME, Some(_)) => text.push_str(&self.time.to_string()),
+            _ => match (attributes, name.strip_prefix("ce.")) {
+                (Some(attributes), Some(name)) => {
+                    write_text(attributes.get(name).unwrap_or(&Value::Null), text);
+                }
+                _ => return false,
+            },
+        }
+        true
     }
 }
 
@@ -171,7 +151,7 @@ impl Pool {
         Ok(Pool { config, idle })
     }
 
-    fn with(&self, work: impl FnOnce(&mut Mapping) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn with<T>(&self, work: impl FnOnce(&mut Mapping) -> T) -> Result<T, Fault> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let found = idle().pop();
         // It was compiled once, so it can be compiled again.
@@ -180,6 +160,6 @@ impl Pool {
             .map_err(|reason| Fault::of("value", reason))?;
         let done = work(&mut mapping);
         idle().push(mapping);
-        done
+        Ok(done)
     }
 }

@@ -294,7 +294,10 @@ mod tests {
         let text = format!("{{\n3\n{}\n{ITEM}", ITEM.replace("0.75", "0.12345678"));
         let found = collect(SOURCE, "a.json", text.as_bytes()).unwrap();
         assert!(found[0].starts_with("dead json a.json:1 the line is not JSON"), "{found:?}");
-        assert!(found[1].starts_with("dead json a.json:2 the row is not an object"), "{found:?}");
+        assert!(
+            found[1].starts_with("dead json a.json:2 what is mapped must be an object"),
+            "{found:?}"
+        );
         assert!(found[2].starts_with("dead value a.json:3 price \"0.12345678\""), "{found:?}");
         assert!(found[3].starts_with("listing default/v1"), "{found:?}");
 
