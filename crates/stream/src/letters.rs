@@ -51,11 +51,12 @@ pub struct Filter {
 }
 
 /// The letters of one group, counted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
     /// [`Group::hash`].
     pub hash: String,
     /// What they have in common.
+    #[serde(flatten)]
     pub group: Group,
     /// How many of them fit.
     pub count: u64,

@@ -83,24 +83,14 @@ pub(crate) fn page(app: &App, ask: &Ask) -> Result<Page, Fault> {
 pub(crate) fn groups(app: &App, ask: &Ask) -> Result<Response, Fault> {
     ask.check(&["topic", "class", "service", "source", "since", "state"])?;
     let found = letters(app)?.groups(&filter(ask)?);
-    send(&json!({ "items": found.iter().map(group_json).collect::<Vec<_>>(), "next": null }))
+    send(&json!({ "items": found, "next": null }))
 }
 
 /// One group with its letters.
 pub(crate) fn group(app: &App, ask: &Ask) -> Result<Response, Fault> {
     let page = page(app, ask)?;
     let items: Vec<Json> = page.letters.iter().map(letter_json).collect();
-    send(&json!({ "group": group_json(&page.summary), "items": items, "next": page.next }))
-}
-
-fn group_json(summary: &Summary) -> Json {
-    let mut all = json!(summary.group);
-    all["hash"] = json!(summary.hash);
-    all["count"] = json!(summary.count);
-    all["first"] = json!(summary.first);
-    all["last"] = json!(summary.last);
-    all["example"] = json!(summary.example);
-    all
+    send(&json!({ "group": page.summary, "items": items, "next": page.next }))
 }
 
 fn letter_json(shown: &Shown) -> Json {

@@ -54,7 +54,6 @@ fn list(args: &DlqListArgs) -> anyhow::Result<()> {
         }
     }
     if args.json {
-        let groups: Vec<_> = groups.iter().map(text::group_json).collect();
         let state = |id| letters.state(id);
         let shown: Vec<_> = shown.iter().map(|l| text::letter_json(l, state(l.id))).collect();
         let all = json!({ "groups": groups, "letters": shown, "unreadable": letters.unreadable });

@@ -46,16 +46,6 @@ impl Sum {
     }
 }
 
-pub(super) fn group_json(summary: &Summary) -> Value {
-    let mut all = json!(summary.group);
-    all["hash"] = json!(summary.hash);
-    all["count"] = json!(summary.count);
-    all["first"] = json!(summary.first);
-    all["last"] = json!(summary.last);
-    all["example"] = json!(summary.example);
-    all
-}
-
 pub(super) fn letter_json(letter: &DeadLetter, state: &str) -> Value {
     let mut all = json!(letter);
     all["group"] = json!(letter.group().hash());
