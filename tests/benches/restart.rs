@@ -1,6 +1,7 @@
-//! From `kill -9` of a detector on Kafka to its next alert: 500,000 subjects, 2,000,000 records of
-//! changelog, the broker on this machine, the slot pinned. Once with the snapshot of its disk and the
-//! changelog's tail, once with an empty disk. Build the program first: `cargo build --release -p tocsin`.
+//! From `kill -9` of a detector on Kafka to its next alerts, the first of any partition and the last
+//! partition's: 500,000 subjects, 2,000,000 records of changelog, the broker on this machine, the
+//! slot pinned. Once with the snapshots of its disk and the changelog's tail, once with an empty
+//! disk. Build the program first: `cargo build --release -p tocsin`.
 //!
 //! `cargo bench -p tocsin-tests --bench restart` prints one line of JSON.
 
@@ -23,6 +24,7 @@ use tocsin::facts;
 use tocsin_domain::TopicPartition;
 use tocsin_domain::alert::Alert;
 use tocsin_domain::event::reading_key;
+use tocsin_domain::partition::partition_of;
 use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_stream::Log;
@@ -35,6 +37,7 @@ const SUBJECTS: usize = 500_000;
 /// What is detected after the snapshot and before the death.
 const TAIL: u64 = 20_000;
 const RUNS: u64 = 3;
+const PARTITIONS: u32 = 8;
 const CHANGELOG: &str = "detect.subjects.changelog";
 
 fn main() {
@@ -49,40 +52,53 @@ fn main() {
     let (mut upstream, mut alerts) = (Upstream::new(&*log), Alerts::default());
 
     let detect = Detect::start(at);
-    upstream.push("first", 200.0);
-    upstream.commit();
+    upstream.push_everywhere("first");
     alerts.wait_for(&*log, "first");
     // Stopped in good order, it leaves a snapshot of everything.
     detect.stop();
     let spans = places(CHANGELOG).map(|at| log.span(&at).unwrap());
     let offsets: u64 = spans.map(|span| span.end - span.start).sum();
 
-    let mut took = [Vec::new(), Vec::new()];
+    let mut took = [Took::default(), Took::default()];
     for run in 0..RUNS {
         for (took, kept) in took.iter_mut().zip([true, false]) {
             let detect = Detect::start(at);
             (0..TAIL).for_each(|i| upstream.push(&format!("calm{i}"), 50.0));
             let (before, after) = (format!("before{run}{kept}"), format!("after{run}{kept}"));
-            upstream.push(&before, 200.0);
-            upstream.commit();
+            upstream.push_everywhere(&before);
             alerts.wait_for(&*log, &before);
             drop(detect); // kill -9
             if !kept {
                 std::fs::remove_dir_all(at.join("data")).unwrap();
             }
-            upstream.push(&after, 200.0);
-            upstream.commit();
+            upstream.push_everywhere(&after);
             let started = Instant::now();
             let detect = Detect::start(at);
-            alerts.wait_for(&*log, &after);
-            took.push(started.elapsed().as_secs_f64());
+            let (first, last) = alerts.wait_for(&*log, &after);
+            took.first.push((first - started).as_secs_f64());
+            took.last.push((last - started).as_secs_f64());
             detect.stop();
         }
     }
     let [snapshot, empty] = took;
     println!(
-        "{{\"benchmark\":\"restart\",\"subjects\":{SUBJECTS},\"changelog_offsets\":{offsets},\"alert_with_snapshot_s\":{snapshot:.2?},\"alert_from_changelog_s\":{empty:.2?}}}"
+        "{{\"benchmark\":\"restart\",\"subjects\":{SUBJECTS},\"changelog_offsets\":{offsets},\
+         \"with_snapshot\":{snapshot},\"from_changelog\":{empty}}}"
     );
+}
+
+/// Seconds to the first alert of any partition and to that of the last partition, run by run.
+#[derive(Default)]
+struct Took {
+    first: Vec<f64>,
+    last: Vec<f64>,
+}
+
+impl std::fmt::Display for Took {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Took { first, last } = self;
+        write!(out, "{{\"first_alert_s\":{first:.2?},\"last_partition_s\":{last:.2?}}}")
+    }
 }
 
 fn configuration(bootstrap: &str) -> String {
@@ -94,7 +110,7 @@ fn configuration(bootstrap: &str) -> String {
 }
 
 fn places(topic: &'static str) -> impl Iterator<Item = TopicPartition> {
-    (0..8).map(move |partition| TopicPartition::new(topic, partition))
+    (0..PARTITIONS).map(move |partition| TopicPartition::new(topic, partition))
 }
 
 /// Whoever appends readings.
@@ -110,7 +126,7 @@ impl Upstream {
     fn new(log: &dyn Log) -> Upstream {
         let spec = WorkerSpec { id: "producer".into(), ..WorkerSpec::default() };
         let mut transaction = Transaction::default();
-        let topic = transaction.register(topics::AQI_READINGS, 8);
+        let topic = transaction.register(topics::AQI_READINGS, PARTITIONS);
         let (worker, key) = (log.worker(&spec).unwrap(), Vec::new());
         Upstream { worker, transaction, topic, key, seconds: RECORDS as u64 }
     }
@@ -122,7 +138,19 @@ impl Upstream {
         out.push_with(&self.key, |out| reading(subject, value, self.seconds, out));
     }
 
-    fn commit(&mut self) {
+    /// A high value of a subject in each partition, named after `name`.
+    fn push_everywhere(&mut self, name: &str) {
+        let mut left: HashSet<u32> = (0..PARTITIONS).collect();
+        for number in 0.. {
+            let subject = format!("{name}-{number}");
+            reading_key(&mut self.key, "default", &subject, "pm25");
+            if left.remove(&partition_of(&self.key, PARTITIONS)) {
+                self.push(&subject, 200.0);
+            }
+            if left.is_empty() {
+                break;
+            }
+        }
         self.transaction.time = facts::now();
         self.worker.commit(&mut self.transaction).unwrap();
     }
@@ -136,21 +164,35 @@ struct Alerts {
 }
 
 impl Alerts {
-    fn wait_for(&mut self, log: &dyn Log, subject: &str) {
-        let end = Instant::now() + Duration::from_secs(180);
-        while !self.subjects.contains(subject) {
-            assert!(Instant::now() < end, "no alert of {subject}");
-            for at in places(topics::ALERTS) {
-                let from = self.read.get(&at).copied().unwrap_or_default();
-                let batch = log.read(&at, from, 1 << 20).unwrap();
-                for record in batch.records() {
-                    let value = record.value.unwrap();
-                    let alert: Alert = wire::read_owned(value, &SchemaIds::default()).unwrap();
-                    self.subjects.insert(alert.subject);
-                }
-                self.read.insert(at, batch.next);
+    /// Waits for the subjects named after `name` of all partitions; when the first and the last came.
+    fn wait_for(&mut self, log: &dyn Log, name: &str) -> (Instant, Instant) {
+        let (end, wanted) = (Instant::now() + Duration::from_secs(180), format!("{name}-"));
+        let mut first = None;
+        loop {
+            self.read(log);
+            let found = self.subjects.iter().filter(|subject| subject.starts_with(&wanted)).count();
+            let now = Instant::now();
+            if found > 0 {
+                first.get_or_insert(now);
             }
+            if found == PARTITIONS as usize {
+                return (first.unwrap(), now);
+            }
+            assert!(now < end, "{found} alerts of {name} only");
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn read(&mut self, log: &dyn Log) {
+        for at in places(topics::ALERTS) {
+            let from = self.read.get(&at).copied().unwrap_or_default();
+            let batch = log.read(&at, from, 1 << 20).unwrap();
+            for record in batch.records() {
+                let alert: Alert =
+                    wire::read_owned(record.value.unwrap(), &SchemaIds::default()).unwrap();
+                self.subjects.insert(alert.subject);
+            }
+            self.read.insert(at, batch.next);
         }
     }
 }
