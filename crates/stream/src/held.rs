@@ -1,6 +1,7 @@
 //! The partitions that a processor has: those that are ready, and those whose state is still being
 //! restored, piece by piece between the batches of the others.
 
+use crate::early::Early;
 use crate::failure::Failure;
 use crate::log::{Log, LogError, Worker};
 use crate::partition::{Partition, Restore};
@@ -17,6 +18,8 @@ use tocsin_domain::{Micros, TopicPartition};
 pub(crate) struct Held<S> {
     pub(crate) ready: BTreeMap<u32, Partition<S>>,
     restoring: VecDeque<(u32, Option<Restore<S>>)>,
+    /// Snapshots that were read before anything was ours; dropped once the first are restored.
+    early: Option<Early<S>>,
     /// Copies of what others have, if they are wanted.
     standby: Option<Standby<S>>,
 }
@@ -44,9 +47,9 @@ impl<'a> Origin<'a> {
 }
 
 impl<S: State> Held<S> {
-    pub(crate) fn new(standby: bool) -> Held<S> {
+    pub(crate) fn new(early: Option<Early<S>>, standby: bool) -> Held<S> {
         let standby = standby.then(Standby::new);
-        Held { ready: BTreeMap::new(), restoring: VecDeque::new(), standby }
+        Held { ready: BTreeMap::new(), restoring: VecDeque::new(), early, standby }
     }
 
     /// Nothing is ours any more.
@@ -121,6 +124,9 @@ impl<S: State> Held<S> {
         }
         let Some((number, Some(restore))) = self.restoring.pop_front() else { return Ok(None) };
         self.ready.insert(number, restore.finish()?);
+        if self.restoring.is_empty() {
+            self.early = None;
+        }
         Ok(Some(number))
     }
 
@@ -132,7 +138,10 @@ impl<S: State> Held<S> {
                 let copy = self.standby.as_mut().map(|standby| standby.claim(origin, *number));
                 *restore = Some(match copy.transpose()?.flatten() {
                     Some(copy) => copy,
-                    None => Restore::begin(origin, *number)?,
+                    None => {
+                        let early = self.early.as_mut().and_then(|early| early.take(*number));
+                        Restore::begin(origin, *number, early)?
+                    }
                 });
             }
         }

@@ -24,6 +24,7 @@ pub mod table;
 pub mod topology;
 
 pub mod crash;
+mod early;
 mod failure;
 mod held;
 mod partition;

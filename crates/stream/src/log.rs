@@ -9,7 +9,7 @@ use crate::chunk::ChunkBuilder;
 use crate::record::Batch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tocsin_domain::partition::partition_of;
 use tocsin_domain::topics::Topic;
 use tocsin_domain::{Micros, TopicPartition};
@@ -69,6 +69,9 @@ pub struct WorkerSpec {
     pub inputs: Vec<Arc<str>>,
 }
 
+/// How long a busy log is waited for where nobody waits for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A consume–process–produce loop's hold on the log. Lives on one thread.
 pub trait Worker: Send {
     /// The next records of the partitions that it has, at most about `max_records`; waits up to
@@ -87,6 +90,26 @@ pub trait Worker: Send {
     /// Commits outputs and progress in one transaction. An empty transaction is not begun.
     /// On success the transaction is cleared and its memory is kept.
     fn commit(&mut self, transaction: &mut Transaction) -> Result<(), CommitError>;
+
+    /// As [`Worker::commit`], and calls again, after longer and longer pauses, while the log is only
+    /// busy. What is still busy after `patience` is [`CommitError::Retriable`]; nothing of it counts.
+    fn commit_patiently(
+        &mut self,
+        transaction: &mut Transaction,
+        patience: Duration,
+    ) -> Result<(), CommitError> {
+        let until = Instant::now() + patience;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.commit(transaction) {
+                Err(CommitError::Retriable(_)) if Instant::now() < until => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+                done => return done,
+            }
+        }
+    }
 
     /// Succeeds only if the worker still has what it was assigned: nobody else can have written for
     /// it until now.

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::held::Origin;
 use crate::log::{Log, Span};
-use crate::snapshot;
+use crate::snapshot::{self, Loaded};
 use crate::state::{State, Store};
 use std::path::Path;
 use std::time::Duration;
@@ -84,8 +84,12 @@ const OLDEST_COPY: Duration = Duration::from_secs(3600);
 impl<S: State> Restore<S> {
     /// Begins with a snapshot that can be trusted, if there is one. The partition is ours: nobody else
     /// writes to it any more, and its end is known.
-    pub fn begin(origin: &Origin<'_>, number: u32) -> Result<Self, Failure> {
-        let (mut restore, written) = Self::fresh(origin, number)?;
+    pub fn begin(
+        origin: &Origin<'_>,
+        number: u32,
+        early: Option<Loaded<S>>,
+    ) -> Result<Self, Failure> {
+        let (mut restore, written) = Self::fresh(origin, number, early)?;
         if let Some(tail) = &mut restore.tail {
             tail.end = written;
             tail.look_for_progress(origin)?;
@@ -98,11 +102,15 @@ impl<S: State> Restore<S> {
 
     /// The same of a partition that is not ours, or not yet.
     pub fn copy(origin: &Origin<'_>, number: u32) -> Result<Self, Failure> {
-        Ok(Self::fresh(origin, number)?.0)
+        Ok(Self::fresh(origin, number, None)?.0)
     }
 
     /// Up to what is committed, and the end of what is written.
-    fn fresh(origin: &Origin<'_>, number: u32) -> Result<(Self, u64), Failure> {
+    fn fresh(
+        origin: &Origin<'_>,
+        number: u32,
+        early: Option<Loaded<S>>,
+    ) -> Result<(Self, u64), Failure> {
         let (log, now) = (origin.log, origin.now);
         let mut partition = Partition::empty(now);
         partition.store.set_now(now);
@@ -111,20 +119,20 @@ impl<S: State> Restore<S> {
         let Span { start, end } = log.span(&at)?;
         // What a worker that died had begun to write is decided before this end is reached.
         let written = log.undecided_end(&at)?;
-        let store = &mut partition.store;
-        let found = origin.snapshots.and_then(|dir| snapshot::read(dir, &at, now, store));
-        let next = match found {
-            Some(next) if (start..=written).contains(&next) => next,
-            refused => {
+        let mut next = start;
+        if let Some(directory) = origin.snapshots
+            && let Some(mut found) = early.or_else(|| snapshot::load(directory, &at))
+        {
+            if found.is_of_now(now) && (start..=written).contains(&found.next) {
+                found.store.set_now(now);
+                found.store.touch_all();
+                (partition.store, next) = (found.store, found.next);
+            } else {
                 // It must not come to be trusted when the changelog has grown past it.
-                if let (Some(_), Some(directory)) = (refused, origin.snapshots) {
-                    snapshot::remove(directory, &at);
-                }
-                *store = Store::default();
-                store.set_now(now);
-                start
+                snapshot::remove(directory, &at);
+                tracing::warn!(changelog = %at, "the snapshot is too old; reading the whole changelog");
             }
-        };
+        }
         // Who had to read much is spared it the next time.
         partition.changed = end.saturating_sub(next) > LONG_TAIL;
         let tail = Tail { at, next, end, has_progress: false, current: now };

@@ -7,10 +7,11 @@
 mod intake;
 
 use crate::crash;
+use crate::early::Early;
 use crate::effects::Effects;
 pub use crate::failure::Failure;
 use crate::held::{Held, Origin};
-use crate::log::{CommitError, Log, LogError, Polled, Worker, WorkerSpec};
+use crate::log::{CommitError, Log, LogError, PATIENCE, Polled, Worker, WorkerSpec};
 use crate::partition::Partition;
 use crate::progress::{Progress, positions};
 use crate::state::{Clock, Store};
@@ -78,10 +79,13 @@ impl<S: Step> Processor<S> {
         let dead_letters = log.partitions(topics::DEAD_LETTERS)?;
         let late_events = log.partitions(topics::LATE_EVENTS)?;
         let mut effects = Effects::new(topology.service, &outputs, dead_letters, late_events);
-        let changelog = match topology.changelog {
-            Some(topic) => Some(effects.transaction.register(topic, log.partitions(topic)?)),
-            None => None,
-        };
+        let (mut changelog, mut early) = (None, None);
+        if let Some(topic) = topology.changelog {
+            let partitions = log.partitions(topic)?;
+            changelog = Some(effects.transaction.register(topic, partitions));
+            let directory = options.snapshots.clone();
+            early = directory.map(|directory| Early::begin(directory, topic, partitions));
+        }
         let worker = log.worker(&spec(&topology, options.slot))?;
         let standby = options.standby;
         Ok(Self {
@@ -93,7 +97,7 @@ impl<S: Step> Processor<S> {
             worker,
             effects,
             changelog,
-            held: Held::new(standby),
+            held: Held::new(early, standby),
             tables: Tables::default(),
             waiting: Waiting::default(),
             unopened: Vec::new(),
@@ -282,16 +286,9 @@ impl<S: Step> Processor<S> {
 
     /// Calls again while the log is only busy; what is busy for long is an abort.
     fn commit_patiently(&mut self) -> Result<(), CommitError> {
-        let mut pause = Duration::from_millis(1);
-        loop {
-            match self.worker.commit(&mut self.effects.transaction) {
-                Err(CommitError::Retriable(_)) if pause < Duration::from_secs(2) => {
-                    std::thread::sleep(pause);
-                    pause *= 2;
-                }
-                Err(CommitError::Retriable(reason)) => return Err(CommitError::Abort(reason)),
-                done => return done,
-            }
+        match self.worker.commit_patiently(&mut self.effects.transaction, PATIENCE) {
+            Err(CommitError::Retriable(reason)) => Err(CommitError::Abort(reason)),
+            done => done,
         }
     }
 

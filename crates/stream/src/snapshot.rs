@@ -48,20 +48,30 @@ pub fn write<S: State>(
     fs::rename(draft, target)
 }
 
-/// Fills an empty store from the snapshot of a changelog partition; gives the changelog offset to
-/// go on from, or `None` (and an empty store) if there is no snapshot that can be trusted.
-pub fn read<S: State>(
-    directory: &Path,
-    changelog: &TopicPartition,
-    now: Micros,
-    store: &mut Store<S>,
-) -> Option<u64> {
+/// A snapshot as it stands in its file.
+pub struct Loaded<S> {
+    /// The changelog offset to go on from.
+    pub next: u64,
+    /// What it holds; nothing of it was ever idle.
+    pub store: Store<S>,
+    taken: Micros,
+}
+
+impl<S> Loaded<S> {
+    /// Whether it is neither too old nor of the future, which would never grow old.
+    pub fn is_of_now(&self, now: Micros) -> bool {
+        self.taken <= now && now.since(self.taken) <= OLDEST
+    }
+}
+
+/// Reads the snapshot of a changelog partition; `None` if there is none. One that is damaged, or of
+/// another changelog, is deleted.
+pub fn load<S: State>(directory: &Path, changelog: &TopicPartition) -> Option<Loaded<S>> {
     let bytes = fs::read(path(directory, changelog)).ok()?;
-    let found = parse(&bytes, changelog, now, store);
+    let found = parse(&bytes, changelog);
     if found.is_none() {
         remove(directory, changelog);
-        *store = Store::default();
-        tracing::warn!(%changelog, "the snapshot is damaged or too old; reading the whole changelog");
+        tracing::warn!(%changelog, "the snapshot is damaged; reading the whole changelog");
     }
     found
 }
@@ -76,12 +86,7 @@ pub fn written(directory: &Path, changelog: &TopicPartition) -> Option<std::time
     path(directory, changelog).metadata().ok()?.modified().ok()
 }
 
-fn parse<S: State>(
-    bytes: &[u8],
-    changelog: &TopicPartition,
-    now: Micros,
-    store: &mut Store<S>,
-) -> Option<u64> {
+fn parse<S: State>(bytes: &[u8], changelog: &TopicPartition) -> Option<Loaded<S>> {
     let (body, crc) = bytes.split_last_chunk::<4>()?;
     let mut rest = body.strip_prefix(MAGIC)?;
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
@@ -90,12 +95,11 @@ fn parse<S: State>(
     let length = read_number(&mut rest)? as usize;
     let topic = rest.split_off(..length)?;
     let partition = read_number(&mut rest)?;
-    let (next, taken) = (read_number(&mut rest)?, Micros(read_number(&mut rest)? as i64));
-    let ours = topic == changelog.topic.as_bytes() && partition == u64::from(changelog.partition);
-    // A snapshot of the future would never grow old.
-    if !ours || taken > now || now.since(taken) > OLDEST {
+    if topic != changelog.topic.as_bytes() || partition != u64::from(changelog.partition) {
         return None;
     }
+    let (next, taken) = (read_number(&mut rest)?, Micros(read_number(&mut rest)? as i64));
+    let mut store = Store::default();
     for _ in 0..read_number(&mut rest)? {
         let length = read_number(&mut rest)? as usize;
         let key = rest.split_off(..length)?;
@@ -103,7 +107,12 @@ fn parse<S: State>(
         let value = rest.split_off(..length)?;
         store.restore(key, Some(value)).then_some(())?;
     }
-    rest.is_empty().then_some(next)
+    rest.is_empty().then_some(Loaded { next, store, taken })
+}
+
+/// How large the snapshot of a changelog partition is, in bytes; 0 if there is none.
+pub(crate) fn size(directory: &Path, changelog: &TopicPartition) -> u64 {
+    path(directory, changelog).metadata().map_or(0, |found| found.len())
 }
 
 fn path(directory: &Path, changelog: &TopicPartition) -> PathBuf {

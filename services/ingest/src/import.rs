@@ -13,18 +13,16 @@ pub use crate::tally::Tally;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::topics::DEAD_LETTERS;
 use tocsin_domain::{Micros, wire};
+use tocsin_stream::log::PATIENCE;
 use tocsin_stream::{CommitError, Log, Transaction, Worker, WorkerSpec};
 
 /// Rows in a transaction.
 const BATCH_ROWS: u64 = 4_000;
 /// Bytes in a transaction, after which it is committed even if it has fewer rows.
 const BATCH_BYTES: usize = 4 << 20;
-/// How often a commit is tried before the import gives up.
-const COMMIT_TRIES: u32 = 12;
 /// How often an import begins again from its cursor before it gives up.
 const RESTARTS: u32 = 5;
 /// How many reasons of dead letters a report shows.
@@ -373,24 +371,13 @@ impl Batch {
     }
 
     fn try_commit(&mut self) -> Result<(), Ending> {
-        let mut pause = Duration::from_millis(20);
-        for attempt in 1.. {
-            match self.worker.commit(&mut self.transaction) {
-                Ok(()) => return Ok(()),
-                Err(CommitError::Retriable(reason)) if attempt >= COMMIT_TRIES => {
-                    return Err(IngestError::Commit(reason).into());
-                }
-                Err(CommitError::Retriable(_)) => {
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-                // A new worker would shut out the import that has shut out this one.
-                Err(CommitError::Fatal(reason)) => return Err(Ending::Fenced(reason)),
-                // A new worker and the cursor tell what is committed, whichever it was.
-                Err(other) => return Err(Ending::Restart(other.to_string())),
-            }
-        }
-        Ok(())
+        self.worker.commit_patiently(&mut self.transaction, PATIENCE).map_err(|error| match error {
+            CommitError::Retriable(reason) => IngestError::Commit(reason).into(),
+            // A new worker would shut out the import that has shut out this one.
+            CommitError::Fatal(reason) => Ending::Fenced(reason),
+            // A new worker and the cursor tell what is committed, whichever it was.
+            other => Ending::Restart(other.to_string()),
+        })
     }
 }
 
@@ -401,6 +388,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::Write;
     use std::sync::Mutex;
+    use std::time::Duration;
     use tocsin_domain::TopicPartition;
     use tocsin_domain::event::Reading;
     use tocsin_domain::topics::{AQI_READINGS, Topic, Topics};

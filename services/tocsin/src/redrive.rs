@@ -12,13 +12,13 @@ use present::Present;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tocsin_domain::dead_letter::{DROPPED, DeadDecision, DeadLetter, REDRIVEN, STILL_DEAD};
 use tocsin_domain::topics::DEAD_DECISIONS;
 use tocsin_domain::{Id, Micros, wire};
 use tocsin_ingest::redrive::Made;
 use tocsin_stream::letters::Letters;
-use tocsin_stream::{CommitError, Log, LogError, Transaction, Worker, WorkerSpec};
+use tocsin_stream::log::PATIENCE;
+use tocsin_stream::{Log, LogError, Transaction, Worker, WorkerSpec};
 
 /// Letters that are planned at a time: what is there already is looked up once for all of them.
 const AT_ONCE: usize = 10_000;
@@ -171,22 +171,12 @@ impl<'a> Redrive<'a> {
     fn commit(&mut self) -> anyhow::Result<()> {
         self.work.time = self.now;
         let Some(worker) = &mut self.worker else { return Ok(()) };
-        let mut pause = Duration::from_millis(20);
-        loop {
-            match worker.commit(&mut self.work) {
-                Ok(()) => return Ok(()),
-                Err(CommitError::Retriable(_)) if pause < Duration::from_secs(3) => {
-                    std::thread::sleep(pause);
-                    pause *= 2;
-                }
-                Err(error) => {
-                    return Err(anyhow::anyhow!(
-                        "cannot commit what was decided: {error}; what is committed stays, run the \
-                         command again to go on"
-                    ));
-                }
-            }
-        }
+        worker.commit_patiently(&mut self.work, PATIENCE).map_err(|error| {
+            anyhow::anyhow!(
+                "cannot commit what was decided: {error}; what is committed stays, run the \
+                 command again to go on"
+            )
+        })
     }
 }
 

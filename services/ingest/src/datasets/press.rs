@@ -11,17 +11,15 @@ use crate::cursor;
 use crate::mapping::DEAD_LETTER_CAP;
 use crate::redrive::OF_SET;
 use crate::source::IngestError;
-use std::time::Duration;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::{DatasetRow, DatasetRowKind, subject_key};
 use tocsin_domain::topics::{DATASETS_ROWS, DEAD_LETTERS};
 use tocsin_domain::{Id, Micros, wire};
+use tocsin_stream::log::PATIENCE;
 use tocsin_stream::{CommitError, Log, Transaction, Worker};
 
 /// Bytes of rows in a transaction, after which it is committed even if it has few.
 const BATCH_BYTES: usize = 4 << 20;
-/// How often a commit is tried before the upload gives up.
-const COMMIT_TRIES: u32 = 12;
 
 /// Writes one upload.
 pub(super) struct Press<'l> {
@@ -185,26 +183,14 @@ impl<'l> Press<'l> {
     }
 
     fn try_commit(&mut self) -> Result<(), Ending> {
-        let mut pause = Duration::from_millis(20);
-        for attempt in 1.. {
-            match self.worker.commit(&mut self.transaction) {
-                Ok(()) => return Ok(()),
-                Err(CommitError::Retriable(reason)) if attempt >= COMMIT_TRIES => {
-                    return Err(IngestError::Commit(reason).into());
-                }
-                Err(CommitError::Retriable(_)) => {
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-                // A new worker would shut out the upload that has shut out this one.
-                Err(CommitError::Fatal(reason)) => {
-                    let name = self.set.name.clone();
-                    return Err(IngestError::Fenced { name, reason }.into());
-                }
-                // A new worker and the receipt tell what is committed, whichever it was.
-                Err(other) => return Err(Ending::Restart(other.to_string())),
+        self.worker.commit_patiently(&mut self.transaction, PATIENCE).map_err(|error| match error {
+            CommitError::Retriable(reason) => IngestError::Commit(reason).into(),
+            // A new worker would shut out the upload that has shut out this one.
+            CommitError::Fatal(reason) => {
+                IngestError::Fenced { name: self.set.name.clone(), reason }.into()
             }
-        }
-        Ok(())
+            // A new worker and the receipt tell what is committed, whichever it was.
+            other => Ending::Restart(other.to_string()),
+        })
     }
 }

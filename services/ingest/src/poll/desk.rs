@@ -15,10 +15,8 @@ use std::time::Duration;
 use tocsin_domain::topics::DEAD_LETTERS;
 use tocsin_domain::upstream::{Asked, Quota};
 use tocsin_domain::{Id, Micros, TopicPartition};
-use tocsin_stream::{CommitError, Log, Transaction, Worker, WorkerSpec};
-
-/// How often a commit is tried on a log that is busy.
-const COMMIT_TRIES: u32 = 12;
+use tocsin_stream::log::PATIENCE;
+use tocsin_stream::{Log, Transaction, Worker, WorkerSpec};
 
 /// One source, as it stands.
 pub(super) struct Desk {
@@ -192,18 +190,7 @@ impl Desk {
     /// Commits what is open. After an error nothing here is to be believed any more.
     pub fn commit(&mut self, now: Micros) -> Result<(), Lost> {
         self.transaction.time = now;
-        let mut pause = Duration::from_millis(20);
-        for _ in 0..COMMIT_TRIES {
-            match self.worker.commit(&mut self.transaction) {
-                Ok(()) => return Ok(()),
-                Err(CommitError::Retriable(_)) => {
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Lost("the log is busy".to_owned()))
+        Ok(self.worker.commit_patiently(&mut self.transaction, PATIENCE)?)
     }
 }
 

@@ -222,26 +222,18 @@ impl Appender {
         let Some(worker) = &mut self.worker else {
             return Err(Failed::Again("there is no worker".to_owned()));
         };
-        let until = Instant::now() + self.patience;
-        loop {
-            match worker.commit(&mut self.transaction) {
-                Ok(()) => return Ok(()),
-                Err(CommitError::Retriable(reason)) if Instant::now() >= until => {
-                    // Part of it may be under way: only a new worker is sure of where it begins.
-                    self.worker = None;
-                    return Err(Failed::Again(reason));
-                }
-                Err(CommitError::Retriable(_)) => std::thread::sleep(Duration::from_millis(20)),
-                Err(CommitError::Abort(reason)) => {
-                    worker.rewind()?;
-                    return Err(Failed::Again(reason));
-                }
-                Err(CommitError::Unknown(reason)) => {
-                    self.worker = None;
-                    return Err(Failed::Again(reason));
-                }
-                Err(CommitError::Fatal(reason)) => return Err(Failed::End(reason)),
+        match worker.commit_patiently(&mut self.transaction, self.patience) {
+            Ok(()) => Ok(()),
+            Err(CommitError::Abort(reason)) => {
+                worker.rewind()?;
+                Err(Failed::Again(reason))
             }
+            // Part of it may be under way: only a new worker is sure of where it begins.
+            Err(CommitError::Retriable(reason) | CommitError::Unknown(reason)) => {
+                self.worker = None;
+                Err(Failed::Again(reason))
+            }
+            Err(CommitError::Fatal(reason)) => Err(Failed::End(reason)),
         }
     }
 

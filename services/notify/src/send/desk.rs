@@ -10,9 +10,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::{Micros, TopicPartition, topics, wire};
-use tocsin_stream::{
-    Batch, CommitError, LogError, Polled, Progress, Transaction, Worker, WorkerSpec, crash,
-};
+use tocsin_stream::log::PATIENCE;
+use tocsin_stream::{Batch, LogError, Polled, Progress, Transaction, Worker, WorkerSpec, crash};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 
@@ -342,21 +341,14 @@ impl<'a> Desk<'a> {
     /// committed, and what has been sent since is committed then.
     fn finish_transaction(&mut self) -> Result<bool, SendError> {
         self.transaction.time = (self.clock)();
-        let mut pause = Duration::from_millis(1);
-        loop {
-            match self.worker.commit(&mut self.transaction) {
-                Ok(()) => {
-                    (self.committed, self.failures) = (Instant::now(), 0);
-                    return Ok(true);
-                }
-                Err(CommitError::Retriable(_)) if pause < Duration::from_secs(2) => {
-                    std::thread::sleep(pause);
-                    pause *= 2;
-                }
-                Err(error) => {
-                    self.start_over(error.into())?;
-                    return Ok(false);
-                }
+        match self.worker.commit_patiently(&mut self.transaction, PATIENCE) {
+            Ok(()) => {
+                (self.committed, self.failures) = (Instant::now(), 0);
+                Ok(true)
+            }
+            Err(error) => {
+                self.start_over(error.into())?;
+                Ok(false)
             }
         }
     }
