@@ -9,6 +9,8 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod telemetry;
 
+mod linger;
+
 pub use config::{ConfigError, Document, Secret};
 pub use health::Health;
 pub use lifecycle::Stop;

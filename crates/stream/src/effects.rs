@@ -67,17 +67,24 @@ impl<W> Effects<W> {
         (self.current, self.own_letter) = (Some((record.partition, record.offset)), false);
     }
 
-    /// It was: counts what has become of it, exactly one thing.
-    pub(crate) fn end(&mut self) {
+    /// It was: counts what has become of it, exactly one thing. Whether it is dead.
+    pub(crate) fn end(&mut self) -> bool {
         self.tally.consumed += 1;
         self.tally.dead += u64::from(self.own_letter);
         self.current = None;
+        self.own_letter
     }
 
     /// Publishes a fact to the topology's `output`-th output, counted from 0.
     pub fn publish<'a, F: wire::Fact<'a>>(&mut self, output: usize, key: &[u8], fact: &F) {
         let topic = self.outputs[output];
         self.transaction.to(topic, key).push_with(key, |out| wire::write(fact, out));
+    }
+
+    /// Puts a record that is no fact of the domain into the topology's `output`-th output.
+    pub fn put(&mut self, output: usize, key: &[u8], value: &[u8]) {
+        let topic = self.outputs[output];
+        self.transaction.to(topic, key).push(key, Some(value));
     }
 
     /// Sets an input aside that can never be processed, with its original bytes. It says when the

@@ -42,5 +42,5 @@ pub use log::{CommitError, Log, LogError, Polled, Span, Transaction, Worker, Wor
 pub use progress::{Observer, Progress};
 pub use record::{Batch, Record};
 pub use schemas::{Known, Schemas};
-pub use step::{Poison, Step};
+pub use step::{Need, Poison, Step};
 pub use topology::Topology;

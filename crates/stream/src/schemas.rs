@@ -1,7 +1,7 @@
 //! Who knows what the ids of a schema registry name. A step says which id it needs; the processor
 //! asks here, and the answer comes at once, even if it is that nobody knows yet.
 
-use crate::step::{Poison, Step};
+use crate::step::{Need, Poison, Step};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -28,6 +28,17 @@ pub(crate) enum Refusal {
     Poison(Poison),
     /// A schema must be known first, and nobody knows it yet.
     NotYet(String),
+    /// Its source is paused.
+    Paused(String),
+}
+
+impl From<Poison> for Refusal {
+    fn from(poison: Poison) -> Refusal {
+        match poison.needs {
+            Some(Need::Resume) => Refusal::Paused(poison.reason),
+            _ => Refusal::Poison(poison),
+        }
+    }
 }
 
 /// Lets a step process something; what it needs to know for that, it is told.
@@ -40,13 +51,14 @@ pub(crate) fn knowing<S: Step>(
         Ok(()) => return Ok(()),
         Err(poison) => poison,
     };
-    let (Some(id), Some(schemas)) = (refused.needs, schemas) else {
-        return Err(Refusal::Poison(refused));
+    let (id, schemas) = match (refused.needs, schemas) {
+        (Some(Need::Schema(id)), Some(schemas)) => (id, schemas),
+        _ => return Err(refused.into()),
     };
     match schemas.look_up(id) {
         Known::Schema(schema) => {
             let learnt = step.learn(id, &schema);
-            learnt.and_then(|()| attempt(step)).map_err(Refusal::Poison)
+            learnt.and_then(|()| attempt(step)).map_err(Refusal::from)
         }
         Known::Nobody(reason) => Err(Refusal::Poison(Poison::new("schema", reason))),
         Known::NotYet(reason) => Err(Refusal::NotYet(reason)),

@@ -23,6 +23,17 @@ pub trait Step: Send {
         effects: &mut Effects<Self::Write>,
     ) -> Result<(), Poison>;
 
+    /// A record was processed, and whether it became a dead letter. What a step does here is committed
+    /// with the record.
+    fn on_end(
+        &mut self,
+        _record: &Record<'_>,
+        _is_dead: bool,
+        _now: Micros,
+        _effects: &mut Effects<Self::Write>,
+    ) {
+    }
+
     /// A key's [`State::wake`] has come. It must move the wake on, or it rings again.
     fn on_wake(
         &mut self,
@@ -56,7 +67,17 @@ pub struct Ring<'a> {
     pub now: Micros,
 }
 
-/// Why a record can never be processed.
+/// What a record waits for that cannot be processed as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The schema that the registry's id names, which the step does not know. Who knows it calls
+    /// [`Step::learn`] and gives the record again; it is poison only if nobody can ever know.
+    Schema(u32),
+    /// A person: its source is paused. It is given again until the step takes it.
+    Resume,
+}
+
+/// Why a record can never be processed, or not yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{class}: {reason}")]
 pub struct Poison {
@@ -64,9 +85,8 @@ pub struct Poison {
     pub class: &'static str,
     /// What is wrong and what is allowed.
     pub reason: String,
-    /// The registry's id of a schema that the step does not know. Who knows it calls [`Step::learn`]
-    /// and gives the record again; it is poison only if nobody can ever know.
-    pub needs: Option<u32>,
+    /// What would help; `None` if nothing can.
+    pub needs: Option<Need>,
 }
 
 impl Poison {
@@ -74,10 +94,15 @@ impl Poison {
     pub fn new(class: &'static str, reason: impl Into<String>) -> Self {
         Self { class, reason: reason.into(), needs: None }
     }
+
+    /// No poison at all: the source is paused, and why.
+    pub fn paused(reason: impl Into<String>) -> Self {
+        Self { needs: Some(Need::Resume), ..Self::new("paused", reason) }
+    }
 }
 
 impl From<WireError> for Poison {
     fn from(error: WireError) -> Self {
-        Self { class: error.class, reason: error.reason, needs: error.needs }
+        Self { class: error.class, reason: error.reason, needs: error.needs.map(Need::Schema) }
     }
 }

@@ -15,7 +15,7 @@ use tocsin_stream::log::{Log, Transaction, WorkerSpec};
 use tocsin_stream::memory::{Fault, MemoryLog};
 use tocsin_stream::processor::{Options, Processor};
 use tocsin_stream::state::{Clock, State, Store, Wake};
-use tocsin_stream::step::Ring;
+use tocsin_stream::step::{Need, Ring};
 use tocsin_stream::topology::{Scope, Table};
 use tocsin_stream::{Effects, Known, Observer, Poison, Progress, Record, Schemas, Step, Topology};
 
@@ -320,7 +320,10 @@ impl Step for Reader {
     ) -> Result<(), Poison> {
         let id = u32::from(record.value.unwrap()[0]);
         if id != 0 && !self.0.contains(&id) {
-            return Err(Poison { needs: Some(id), ..Poison::new("schema", "is not known") });
+            return Err(Poison {
+                needs: Some(Need::Schema(id)),
+                ..Poison::new("schema", "is not known")
+            });
         }
         let seen = store.change(record.key);
         seen.times += 1;
@@ -340,9 +343,10 @@ impl Step for Reader {
 
     fn on_table(&mut self, _: &str, _: &[u8], value: Option<&[u8]>) -> Result<(), Poison> {
         match value {
-            Some([id, ..]) if !self.0.contains(&u32::from(*id)) => {
-                Err(Poison { needs: Some((*id).into()), ..Poison::new("schema", "is not known") })
-            }
+            Some([id, ..]) if !self.0.contains(&u32::from(*id)) => Err(Poison {
+                needs: Some(Need::Schema((*id).into())),
+                ..Poison::new("schema", "is not known")
+            }),
             _ => Ok(()),
         }
     }
@@ -472,4 +476,77 @@ fn a_table_waits_too_and_nothing_is_judged_without_it() {
     assert_eq!(all.turn(), 0);
     all.told.say(9, Known::Schema("good".into()));
     assert_eq!((all.turn(), all.seen(1)), (1, 1));
+}
+
+/// Reads 1 as poison; after each of those it wants to be let go on.
+struct Stops(Arc<std::sync::atomic::AtomicBool>);
+
+impl Step for Stops {
+    type State = Seen;
+    type Write = ();
+
+    fn on_record(
+        &mut self,
+        record: &Record<'_>,
+        _: Micros,
+        store: &mut Store<Seen>,
+        _: &mut Effects,
+    ) -> Result<(), Poison> {
+        if self.0.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Poison::paused("too much poison"));
+        }
+        match record.value.unwrap() {
+            [1] => Err(Poison::new("decode", "is one")),
+            _ => {
+                store.change(record.key).times += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn on_end(&mut self, record: &Record<'_>, is_dead: bool, _: Micros, effects: &mut Effects) {
+        if is_dead {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            effects.put(0, record.key, b"paused");
+        }
+    }
+}
+
+#[test]
+fn a_step_that_is_paused_takes_nothing_more_and_goes_on_where_it_was() {
+    let (log, said) = (log(), Arc::<Mutex<Vec<String>>>::default());
+    let heard = said.clone();
+    let observer = Observer::new(move |progress| {
+        if let Progress::Waits(waits) = progress {
+            heard.lock().unwrap().push(format!("{waits:?}"));
+        }
+    });
+    let shut = Arc::<std::sync::atomic::AtomicBool>::default();
+    let start = |observer| {
+        let (options, step) = (Options { observer, ..Options::default() }, Stops(shut.clone()));
+        Processor::new(topology(), log.clone(), step, Box::new(()), options).unwrap()
+    };
+    let turns = |processor: &mut Processor<Stops>| {
+        let turn = |_| processor.turn(Duration::ZERO, Micros(1)).unwrap().records;
+        (0..6).map(turn).sum::<u64>()
+    };
+    let end = |topic: &str| {
+        let span = |partition| log.span(&TopicPartition::new(topic, partition)).unwrap();
+        (0..log.partitions(topic).unwrap()).map(|partition| span(partition).end).sum::<u64>()
+    };
+    append(&*log, &[(1, &[0]), (1, &[1]), (1, &[0]), (1, &[1]), (1, &[0])]);
+    let mut processor = start(observer);
+    assert_eq!(turns(&mut processor), 2, "with the poison that pauses it, and none after that");
+    assert_eq!((end(topics::DEAD_LETTERS), end(topology().outputs[0])), (1, 1));
+    assert!(said.lock().unwrap().is_empty(), "it waits for a person, and somebody else tells");
+    // A new process is as far as what was committed.
+    let mut processor = start(Observer::default());
+    assert_eq!(turns(&mut processor), 0);
+    shut.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(turns(&mut processor), 2);
+    shut.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(turns(&mut processor), 1);
+    assert_eq!((end(topics::DEAD_LETTERS), end(topology().outputs[0])), (2, 2));
+    let store = processor.store(partition_of(&[1], 8)).unwrap();
+    assert_eq!(store.get(&[1]).map(|seen| seen.times), Some(3));
 }

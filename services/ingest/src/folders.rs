@@ -5,7 +5,7 @@
 use crate::cursor;
 use crate::datasets::{DatasetConfig, Loaded, folder::SetFolders};
 use crate::import::{Import, ImportReport};
-use crate::pause::Standing;
+use crate::pause::{Standing, Whom};
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use crate::source::IngestError;
@@ -85,14 +85,9 @@ impl Folders {
         let folder = |source: &SourceConfig| {
             let path = source.folder.clone()?;
             let (source, seen) = (source.clone(), HashMap::new());
-            let rate = Rate::of(&source).map_err(LogError::Refused);
-            Some(rate.map(|rate| Folder {
-                source,
-                path,
-                seen,
-                rate,
-                standing: Standing::default(),
-            }))
+            let standing = Standing::new(Whom::source(&source));
+            let rate = Rate::of(source.pause_above.as_deref()).map_err(LogError::Refused);
+            Some(rate.map(|rate| Folder { source, path, seen, rate, standing }))
         };
         let sources = sources.iter().filter_map(folder).collect::<Result<_, _>>()?;
         let sets = SetFolders::default();
@@ -160,7 +155,7 @@ impl Folders {
         observe: &mut dyn FnMut(News<'_>),
     ) -> Result<(), IngestError> {
         for folder in &mut self.sources {
-            if folder.is_paused(&*self.log, observe)? {
+            if folder.is_paused(&*self.log, (self.now)(), observe)? {
                 continue;
             }
             let files = match folder.files() {
@@ -266,10 +261,11 @@ impl Folder {
     fn is_paused(
         &mut self,
         log: &dyn Log,
+        now: Micros,
         observe: &mut dyn FnMut(News<'_>),
     ) -> Result<bool, LogError> {
         let name = self.source.name.as_str();
-        self.standing.look(log, &self.source, &mut |reason| observe(News::Paused(name, reason)))
+        self.standing.look(log, now, &mut |reason| observe(News::Paused(name, reason)))
     }
 
     /// The files that the source takes, in the order of their names; none that are hidden.

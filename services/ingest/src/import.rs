@@ -3,7 +3,7 @@
 
 use crate::cursor::{self, Cursor};
 use crate::input::Input;
-use crate::pause::{self, Pause};
+use crate::pause::{self, Pause, Whom};
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use crate::source::{Event, File, IngestError, Item, Mark, Source};
@@ -153,7 +153,8 @@ impl Import {
 
     /// Why nothing may be read, if that matters here.
     fn paused(&self) -> Result<Option<String>, IngestError> {
-        let found = self.rate.map(|_| pause::find(&*self.log, &self.config)).transpose()?;
+        let found = self.rate.map(|_| pause::find(&*self.log, &Whom::source(&self.config)));
+        let found = found.transpose()?;
         Ok(found.flatten().map(|pause| format!("since {}: {}", pause.at, pause.reason)))
     }
 
@@ -225,7 +226,10 @@ impl Import {
         }
         batch.commit(report)?;
         // After a pause the rows are looked at anew.
-        self.rate = if report.paused.is_some() { Rate::of(&self.config).ok() } else { batch.rate };
+        self.rate = match report.paused {
+            Some(_) => Rate::of(self.config.pause_above.as_deref()).ok(),
+            None => batch.rate,
+        };
         progress(report.tally);
         Ok(())
     }
@@ -351,8 +355,9 @@ impl Batch {
     /// row that was read.
     fn pause(&mut self, config: &SourceConfig, file: &str) -> Result<(), Ending> {
         let reason = self.rate.map(|rate| rate.reason()).unwrap_or_default();
-        let pause = Pause::of(config, (reason, file), self.now);
-        pause.write(config, &mut self.transaction, self.cursors).map_err(IngestError::Commit)?;
+        let whom = Whom::source(config);
+        let pause = Pause::of(&whom, (reason, file), self.now);
+        pause.write(&whom, &mut self.transaction, self.cursors).map_err(IngestError::Commit)?;
         Ok(())
     }
 

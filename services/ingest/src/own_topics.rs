@@ -9,7 +9,11 @@ mod step;
 pub use format::Format;
 pub use step::OwnTopicStep;
 
+use crate::cursor;
+use crate::pause::{Guard, Whom};
+use crate::poison::Rate;
 use crate::settings::SourceConfig;
+use std::sync::Arc;
 use tocsin_domain::topics::Topics;
 use tocsin_stream::Topology;
 
@@ -37,9 +41,18 @@ pub fn topology(config: &SourceConfig) -> Result<Topology, String> {
         inputs: vec![for_good(topic(config)?.to_owned())],
         tables: Vec::new(),
         changelog: None,
-        outputs: vec![config.event_topic()],
+        outputs: vec![config.event_topic(), cursor::TOPIC],
         foreign: Some(WRITER),
     })
+}
+
+/// Who stands before a source.
+///
+/// # Errors
+/// If its `pause_above` is no share.
+pub fn guard(config: &SourceConfig) -> Result<Arc<Guard>, String> {
+    let rate = Rate::of(config.pause_above.as_deref())?;
+    Ok(Arc::new(Guard::new(Whom::source(config), rate)))
 }
 
 /// The topic of a source.

@@ -2,12 +2,44 @@
 //! cursors, committed with the last rows. It stands until somebody resumes the source, or its
 //! configuration changes; a restart alone does not read on into a flood.
 
+mod guard;
+
+pub use guard::{Counted, Guard, keep_looking};
+
 use crate::cursor;
 use crate::settings::SourceConfig;
 use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use std::time::Duration;
 use tocsin_domain::partition::partition_of;
 use tocsin_domain::{Id, Micros, TopicPartition};
 use tocsin_stream::{CommitError, Log, LogError, Transaction, WorkerSpec};
+
+/// How often it is looked whether a source is paused, or goes on: others may have said so.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Whose rows are counted, as it is configured now: a source, or a producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whom {
+    /// What `tocsin dlq` calls it.
+    pub name: String,
+    key: Vec<u8>,
+    config: Id,
+}
+
+impl Whom {
+    /// A source.
+    pub fn source(config: &SourceConfig) -> Whom {
+        Whom::of(config.name.clone(), config.tenant(), config)
+    }
+
+    /// Whoever has this name in the namespace; with another `config` it is somebody else.
+    pub fn of(name: String, tenant: &str, config: &impl Debug) -> Whom {
+        // No cursor has this key: theirs has a whole path behind the source.
+        let key = format!("pause/{tenant}/{name}").into_bytes();
+        Whom { name, key, config: Id::of("source", &[format!("{config:?}").as_bytes()]) }
+    }
+}
 
 /// That a source is paused, or was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,115 +50,135 @@ pub struct Pause {
     pub reason: String,
     /// The file, or the like, in which it was so.
     pub file: String,
-    /// Of which configuration this is said: [`fingerprint`].
+    /// Of which configuration this is said.
     pub config: Id,
     /// Who has ended it, and when; `None` as long as it stands.
     pub resumed: Option<(String, Micros)>,
 }
 
 impl Pause {
-    /// A source, as it is configured, is paused now, with the reason and the file.
-    pub fn of(config: &SourceConfig, (reason, file): (String, &str), at: Micros) -> Pause {
-        let (file, config) = (file.to_owned(), fingerprint(config));
-        Pause { at, reason, file, config, resumed: None }
+    /// A source is paused now, with the reason and the file.
+    pub fn of(whom: &Whom, (reason, file): (String, &str), at: Micros) -> Pause {
+        Pause { at, reason, file: file.to_owned(), config: whom.config, resumed: None }
+    }
+
+    /// The record that says so: its key and its value.
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    pub fn record(&self, whom: &Whom) -> Result<(Vec<u8>, Vec<u8>), String> {
+        let value = serde_json::to_vec(self);
+        let value = value.map_err(|e| format!("the pause cannot be written: {e}"))?;
+        Ok((whom.key.clone(), value))
     }
 
     /// Puts it into a transaction in which the cursors' topic has this number.
     ///
     /// # Errors
     /// If it cannot be written as JSON.
-    pub fn write(
-        &self,
-        config: &SourceConfig,
-        work: &mut Transaction,
-        topic: usize,
-    ) -> Result<(), String> {
-        let value = serde_json::to_vec(self);
-        let value = value.map_err(|e| format!("the pause cannot be written: {e}"))?;
-        let key = key(config);
+    pub fn write(&self, whom: &Whom, work: &mut Transaction, topic: usize) -> Result<(), String> {
+        let (key, value) = self.record(whom)?;
         work.to(topic, &key).push(&key, Some(&value));
         Ok(())
     }
 }
 
-/// Whether a source is paused, as it was found last: looked up at the start, and as long as it is.
-#[derive(Clone, Copy, Debug, Default)]
+/// Whether a source is paused: read along, so that nobody has to be told by whom it was.
+#[derive(Clone, Debug)]
 pub struct Standing {
-    /// `None` if nobody has looked yet.
+    whom: Whom,
+    /// What is known of the topic, and up to where.
+    latest: Option<Pause>,
+    next: u64,
+    /// As it was found last, and when; `None` if nobody has looked yet.
     paused: Option<bool>,
+    looked: Micros,
 }
 
 impl Standing {
-    /// Whether it is paused now; `tell` hears why, or that it is not, when that is news.
+    /// Nobody has looked yet.
+    pub fn new(whom: Whom) -> Standing {
+        Standing { whom, latest: None, next: 0, paused: None, looked: Micros::MIN }
+    }
+
+    /// Whether it is paused now, as far as it is known after a look every few seconds; `tell` hears
+    /// why, or that it is not, when that is news.
     ///
     /// # Errors
     /// Those of the log, but that it does not answer: then nothing is read.
     pub fn look(
         &mut self,
         log: &dyn Log,
-        config: &SourceConfig,
+        now: Micros,
         tell: &mut dyn FnMut(Option<&str>),
     ) -> Result<bool, LogError> {
-        if self.paused == Some(false) {
-            return Ok(false);
+        if let Some(paused) = self.paused
+            && now.since(self.looked) < LOOK_EVERY
+        {
+            return Ok(paused);
         }
-        let found = match find(log, config) {
+        match self.read_on(log) {
             Err(LogError::Unavailable(reason)) => {
                 tracing::warn!(reason, "the log does not answer");
                 return Ok(true);
             }
-            found => found?,
-        };
+            read => read?,
+        }
+        let found = self.latest.as_ref().filter(|pause| pause.stands(&self.whom));
         if self.paused != Some(found.is_some()) {
-            let source = config.name.as_str();
-            tell(found.as_ref().map(|pause| pause.reason.as_str()));
-            if let Some(Pause { reason, at, file, .. }) = &found {
+            let source = self.whom.name.as_str();
+            tell(found.map(|pause| pause.reason.as_str()));
+            if let Some(Pause { reason, at, file, .. }) = found {
                 tracing::error!(source, %at, file, reason, "the source is paused until `tocsin dlq resume`, or until its configuration changes");
             } else if self.paused.is_some() {
                 tracing::info!(source, "the source goes on");
             }
         }
-        self.paused = Some(found.is_some());
+        (self.paused, self.looked) = (Some(found.is_some()), now);
         Ok(found.is_some())
     }
 
     /// It was paused by whoever asks: look again.
     pub fn forget(&mut self) {
-        self.paused = None;
+        self.looked = Micros::MIN;
+    }
+
+    fn read_on(&mut self, log: &dyn Log) -> Result<(), LogError> {
+        let (whom, latest) = (&self.whom, &mut self.latest);
+        let at = whom.place(log)?;
+        let from = log.span(&at)?.start.max(self.next);
+        self.next = log.scan(&at, from, |record| {
+            if record.key == whom.key {
+                *latest = record.value.and_then(|value| serde_json::from_slice(value).ok());
+            }
+            Ok::<(), LogError>(())
+        })?;
+        Ok(())
     }
 }
 
-/// What tells one configuration of a source from another.
-pub fn fingerprint(config: &SourceConfig) -> Id {
-    Id::of("source", &[format!("{config:?}").as_bytes()])
+impl Whom {
+    fn place(&self, log: &dyn Log) -> Result<TopicPartition, LogError> {
+        let number = partition_of(&self.key, log.partitions(cursor::TOPIC)?);
+        Ok(TopicPartition::new(cursor::TOPIC, number))
+    }
 }
 
-/// The key of the fact. No cursor has it: theirs has a whole path behind the source.
-pub fn key(config: &SourceConfig) -> Vec<u8> {
-    format!("pause/{}/{}", config.tenant(), config.name).into_bytes()
+impl Pause {
+    /// Whether it stands for whoever this is, as configured now.
+    fn stands(&self, whom: &Whom) -> bool {
+        self.resumed.is_none() && self.config == whom.config
+    }
 }
 
-/// The pause that stands for the source as it is configured now.
+/// The pause that stands for a source as it is configured now.
 ///
 /// # Errors
 /// Those of the log.
-pub fn find(log: &dyn Log, config: &SourceConfig) -> Result<Option<Pause>, LogError> {
-    let latest = latest(log, config)?;
-    let mine = fingerprint(config);
-    Ok(latest.filter(|pause| pause.resumed.is_none() && pause.config == mine))
-}
-
-fn latest(log: &dyn Log, config: &SourceConfig) -> Result<Option<Pause>, LogError> {
-    let key = key(config);
-    let number = partition_of(&key, log.partitions(cursor::TOPIC)?);
-    let mut latest = None;
-    log.scan_all(&TopicPartition::new(cursor::TOPIC, number), |record| {
-        if record.key == key {
-            latest = record.value.and_then(|value| serde_json::from_slice(value).ok());
-        }
-        Ok::<(), LogError>(())
-    })?;
-    Ok(latest)
+pub fn find(log: &dyn Log, whom: &Whom) -> Result<Option<Pause>, LogError> {
+    let mut standing = Standing::new(whom.clone());
+    standing.read_on(log)?;
+    Ok(standing.latest.filter(|pause| pause.stands(whom)))
 }
 
 /// Ends the pause of a source; `None` if it was not paused.
@@ -135,16 +187,16 @@ fn latest(log: &dyn Log, config: &SourceConfig) -> Result<Option<Pause>, LogErro
 /// Those of the log.
 pub fn resume(
     log: &dyn Log,
-    config: &SourceConfig,
+    whom: &Whom,
     (by, now): (&str, Micros),
 ) -> Result<Option<Pause>, CommitError> {
     let unknown = |error: LogError| CommitError::Fatal(error.to_string());
-    let Some(pause) = find(log, config).map_err(unknown)? else { return Ok(None) };
+    let Some(pause) = find(log, whom).map_err(unknown)? else { return Ok(None) };
     let ended = Pause { resumed: Some((by.to_owned(), now)), ..pause };
     let mut work = Transaction::default();
     work.time = now;
     let topic = work.register(cursor::TOPIC, log.partitions(cursor::TOPIC).map_err(unknown)?);
-    ended.write(config, &mut work, topic).map_err(CommitError::Fatal)?;
+    ended.write(whom, &mut work, topic).map_err(CommitError::Fatal)?;
     let spec = WorkerSpec { id: "resume".to_owned(), ..WorkerSpec::default() };
     log.worker(&spec).map_err(unknown)?.commit(&mut work)?;
     Ok(Some(ended))

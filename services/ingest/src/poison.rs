@@ -1,8 +1,6 @@
 //! How many of a source's rows cannot be read, and whether these are too many: then something is
 //! wrong with the source, not with its rows. A pure count; whoever reads the source stops.
 
-use crate::settings::SourceConfig;
-
 /// How many rows are looked back on.
 const LAST: usize = 1_000;
 /// How many must have been read before anything is judged.
@@ -23,12 +21,12 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Of a source of which no row has been read yet.
+    /// Of a source of which no row has been read yet, with its `pause_above`.
     ///
     /// # Errors
-    /// If its `pause_above` is no share such as `5%`.
-    pub fn of(config: &SourceConfig) -> Result<Rate, String> {
-        let limit = match &config.pause_above {
+    /// If that is no share such as `5%`.
+    pub fn of(pause_above: Option<&str>) -> Result<Rate, String> {
+        let limit = match pause_above {
             None => DEFAULT,
             Some(text) => thousandths(text).ok_or_else(|| {
                 format!(
@@ -86,8 +84,7 @@ mod tests {
     use super::*;
 
     fn rate(limit: &str) -> Rate {
-        let config = SourceConfig { pause_above: Some(limit.into()), ..SourceConfig::default() };
-        Rate::of(&config).unwrap()
+        Rate::of(Some(limit)).unwrap()
     }
 
     /// After how many rows it is over, if `dead` says which are.
@@ -137,6 +134,6 @@ mod tests {
         ] {
             assert_eq!(thousandths(text), wanted, "{text}");
         }
-        assert_eq!(Rate::of(&SourceConfig::default()).unwrap().limit, 500);
+        assert_eq!(Rate::of(None).unwrap().limit, 500);
     }
 }

@@ -94,7 +94,7 @@ impl Poller {
             upstream: Arc::from(upstream),
             source: sources::open(config)?,
             token_until: None,
-            rate: Rate::of(config)?,
+            rate: Rate::of(config.pause_above.as_deref())?,
             config: config.clone(),
             polling,
             office,
@@ -157,14 +157,10 @@ impl Poller {
 
     /// How long it is left alone, if it is paused.
     fn paused(&self, desk: &mut Desk, now: Micros) -> Result<Option<Duration>, Lost> {
-        if let Some(at) = desk.look_at.filter(|at| *at > now) {
-            return Ok(Some(at.since(now)));
-        }
         let mut tell = |reason: Option<&str>| {
             (self.office.tell)(News::Paused(&self.config.name, reason));
         };
-        let paused = desk.standing.look(&*self.office.log, &self.config, &mut tell)?;
-        desk.look_at = paused.then(|| now.plus(LOOK_EVERY));
+        let paused = desk.standing.look(&*self.office.log, now, &mut tell)?;
         Ok(paused.then_some(LOOK_EVERY))
     }
 

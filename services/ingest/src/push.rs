@@ -26,10 +26,12 @@ mod take;
 pub use gate::gate;
 pub use lot::Answer;
 pub use problem::{Refusal, Wrong};
+pub use producers::whom;
 pub use settings::{PushSettings, section, token_hash};
 
+use crate::pause::{Counted, Guard};
 use crate::settings::SourceConfig;
-use appender::{Appender, Job, Outcome};
+use appender::{Appender, Job, Outcome, Stopped};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -42,7 +44,8 @@ use producers::{Producer, Producers};
 use read::Reader;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use take::Taken;
 use tocsin_domain::{Id, Micros};
 use tocsin_service::{Metrics, Stop};
 use tocsin_stream::{Log, LogError};
@@ -60,6 +63,8 @@ pub struct Push {
     /// In kibibytes of bodies.
     room: Arc<Semaphore>,
     max_body: usize,
+    /// How long a body may take.
+    patience: Duration,
     metrics: Arc<Metrics>,
     now: Arc<dyn Fn() -> Micros + Send + Sync>,
 }
@@ -73,7 +78,7 @@ pub struct Writer {
 impl Writer {
     /// Gives up on a group after that long; for tests.
     #[cfg(test)]
-    fn patience(mut self, patience: std::time::Duration) -> Writer {
+    fn patience(mut self, patience: Duration) -> Writer {
         self.appender.patience = patience;
         self
     }
@@ -113,20 +118,28 @@ impl Push {
         let limits = &settings.limits;
         let reader = Reader::new(sources, limits.max_events).map_err(PushError::Configuration)?;
         let keys = Arc::new(Keys::read(log.clone(), limits.idempotency_keys)?);
+        let producers = Producers::new(settings, sources).map_err(PushError::Configuration)?;
+        producers.guards().iter().try_for_each(|guard| guard.look(&**log, now()))?;
         let to = (log.clone(), keys.clone());
         let appender = Appender::new(to, slot, metrics.clone(), now.clone())?;
         let (sender, queue) = std::sync::mpsc::channel();
         let push = Push {
-            producers: Producers::new(settings),
+            producers,
             reader,
             keys,
             queue: sender,
             room: Arc::new(Semaphore::new(limits.queue_bytes >> 10)),
             max_body: limits.max_body_bytes,
+            patience: body::PATIENCE,
             metrics,
             now,
         };
         Ok((push, Writer { appender, queue }))
+    }
+
+    /// Who stands before each of the producers; somebody must keep looking after them.
+    pub fn guards(&self) -> Vec<Arc<Guard>> {
+        self.producers.guards()
     }
 
     /// The route that takes events. Needs a tokio runtime.
@@ -170,7 +183,7 @@ impl Push {
         producer.may(Instant::now())?;
         let form = Form::read(&head.headers, head.uri.query())?;
         let room = self.room(body::expected(&head.headers, form.gzip, self.max_body)?)?;
-        let body = body::collect(body, self.max_body).await?;
+        let body = body::collect(body, self.max_body, self.patience).await?;
         self.metrics.push_bytes(body.len() as u64);
         // Reading takes its time, and may look into the log: not on a thread that serves others.
         let push = self.clone();
@@ -215,16 +228,26 @@ impl Push {
         let request = read::Request { form, producer, body: unpacked, hash, now };
         let read = self.reader.read(&request);
         // What is refused has cost as much.
-        let events = read.as_ref().map_or_else(|refusal| refusal.wrong, |(_, it)| it.received);
+        let events = read.as_ref().map_or_else(|refusal| refusal.wrong, |it| it.answer.received);
         producer.pushed(events.max(1), Instant::now());
-        let (lot, answer) = read?;
+        let Taken { mut lot, answer, dead } = read?;
+        // Only what would be written counts: of what is refused, its producer still has everything.
+        let place = format!("POST {ROUTE}");
+        let stopped = match producer.guard.count(answer.received, &dead, (&place, now)) {
+            Counted::Fine => None,
+            Counted::Shut(reason) => return Err(producer.paused(&reason)),
+            Counted::Over(dead, pause) => {
+                lot = lot.letters(dead);
+                Some(Stopped { guard: producer.guard.clone(), pause })
+            }
+        };
         self.metrics.push_batch(answer.received);
         if lot.len() == 0 && key.is_none() {
             self.metrics.pushed(answer.received as u64);
             return Ok(Handed::Known(answer));
         }
         let (reply, waits) = oneshot::channel();
-        let job = Job { lot, answer, key, reply, _room };
+        let job = Job { lot, answer, key, stopped, reply, _room };
         match self.queue.send(job) {
             Ok(()) => Ok(Handed::Waits(waits)),
             Err(_) => Err(Refusal::later("stopping", "the process ends; send it again")),
@@ -244,7 +267,7 @@ impl Push {
         let hold = self.keys.hold(id).ok_or_else(|| {
             let detail = "a request with this `Idempotency-Key` is under way; send it again later";
             let refusal = Refusal::new(StatusCode::CONFLICT, "key-under-way", detail);
-            Refusal { retry_after: Some(std::time::Duration::from_secs(1)), ..refusal }
+            Refusal { retry_after: Some(Duration::from_secs(1)), ..refusal }
         })?;
         let given = self.keys.find(id, now);
         let given = given.map_err(|error| Refusal::later("log", error.to_string()))?;
@@ -266,6 +289,7 @@ enum Handed {
 fn judge(outcome: Outcome) -> Result<Answer, Refusal> {
     match outcome {
         Outcome::Written(answer) => Ok(answer),
+        Outcome::Paused(name, reason) => Err(Refusal::paused(&name, &reason)),
         Outcome::OtherBody => {
             let detail = "this `Idempotency-Key` came with another body before; take a new key";
             Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail))

@@ -369,7 +369,7 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
             false => secrets.and_then(|()| {
                 *source = sources::complete(source)?;
                 sources::open(source).map(drop)?;
-                Rate::of(source).map(drop)?;
+                Rate::of(source.pause_above.as_deref()).map(drop)?;
                 source.polling().map(drop)
             }),
         };

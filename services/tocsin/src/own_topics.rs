@@ -2,12 +2,15 @@
 //! that one that is missing, or waits for a schema, holds up no other.
 
 use crate::exit::{Exit, Kind};
+use crate::facts;
 use crate::service::Host;
 use crate::settings::LogSettings;
 use crate::vitals::Vitals;
+use std::sync::Arc;
 use std::time::Duration;
 use tocsin_ingest::SourceConfig;
 use tocsin_ingest::own_topics::{self, OwnTopicStep, is_topic};
+use tocsin_ingest::pause::Guard;
 use tocsin_ingest::settings::Format;
 use tocsin_service::{Stop, health};
 use tocsin_stream::{Log, LogError};
@@ -15,29 +18,33 @@ use tocsin_stream::{Log, LogError};
 /// How often it is looked whether a topic is there by now.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Starts a loop for each source that is a topic.
+/// Starts a loop for each source that is a topic; gives who stands before each of them.
 ///
 /// # Errors
 /// What is wrong with their configuration; exit code 3.
-pub fn start(host: &mut Host) -> anyhow::Result<()> {
+pub fn start(host: &mut Host) -> anyhow::Result<Vec<Arc<Guard>>> {
     let sources = host.settings.sources.iter().filter(|source| is_topic(source));
     let sources: Vec<SourceConfig> = sources.cloned().collect();
-    sources.iter().try_for_each(|source| {
+    let start = |source| {
         start_one(host, source).map_err(|text| {
             let text = format!("in sources.{}: {text}", source.name);
             Exit::error(Kind::Configuration, text)
         })
-    })
+    };
+    sources.iter().map(start).collect()
 }
 
-fn start_one(host: &mut Host, source: &SourceConfig) -> Result<(), String> {
+fn start_one(host: &mut Host, source: &SourceConfig) -> Result<Arc<Guard>, String> {
     check(host, source)?;
     let topology = own_topics::topology(source)?;
-    let step = OwnTopicStep::new(source)?;
+    let guard = own_topics::guard(source)?;
+    let step = OwnTopicStep::new(source, guard.clone())?;
+    let before = guard.clone();
     let (log, vitals, stop) = (host.log(), host.vitals.clone(), host.stop.clone());
     let (part, topic) = (topology.service, topology.inputs.concat());
-    let wait = move || until_there(&*log, (part, &topic), &vitals, &stop);
-    host.run_after(wait, topology, step, Box::new(())).map_err(|error| error.to_string())
+    let wait = move || until_there(&*log, (part, &topic, &before), &vitals, &stop);
+    host.run_after(wait, topology, step, Box::new(())).map_err(|error| error.to_string())?;
+    Ok(guard)
 }
 
 fn check(host: &Host, source: &SourceConfig) -> Result<(), String> {
@@ -51,17 +58,19 @@ fn check(host: &Host, source: &SourceConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// Waits until the topic is there; `false` if the process ends before.
+/// Waits until the topic is there, and it is known whether its source is paused; `false` if the process
+/// ends before.
 fn until_there(
     log: &dyn Log,
-    (part, topic): (&'static str, &str),
+    (part, topic, guard): (&'static str, &str, &Guard),
     vitals: &Vitals,
     stop: &Stop,
 ) -> Result<bool, LogError> {
     let mut said = false;
     loop {
-        let reason = match log.partitions(topic) {
-            Ok(_) => return Ok(true),
+        let found = log.partitions(topic).and_then(|_| guard.look(log, facts::now()));
+        let reason = match found {
+            Ok(()) => return Ok(true),
             Err(LogError::UnknownTopic(_)) => {
                 format!(
                     "there is no topic {topic:?} yet: see `topic` of the source, and that this process may read it"

@@ -1,5 +1,6 @@
 //! How batches come to the step. A partition whose next record needs a schema that nobody knows yet
-//! waits: what was polled of it is kept, nothing more of it comes, and the others go on.
+//! waits, as do those of a source that is paused: what was polled of it is kept, nothing more of it
+//! comes, and the others go on.
 
 use super::Processor;
 use crate::log::LogError;
@@ -26,16 +27,27 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 struct Queue {
     batches: VecDeque<Batch>,
-    reason: String,
+    why: Why,
+}
+
+/// Why a partition waits.
+#[derive(Debug)]
+enum Why {
+    /// For something outside.
+    Outside(String),
+    /// For a person: whoever has paused the source tells of it.
+    Paused(String),
 }
 
 /// What came of a batch: how many records were processed, and where and why it stopped.
-type Taken = (u64, Option<(u64, String)>);
+type Taken = (u64, Option<(u64, Why)>);
 
 impl Waiting {
     /// How long a poll may wait.
     pub(super) fn patience(&self, timeout: Duration) -> Duration {
-        if self.partitions.is_empty() { timeout } else { timeout.min(AGAIN) }
+        // Nobody resumes a source so fast that this matters.
+        let soon = self.partitions.values().any(|queue| matches!(queue.why, Why::Outside(_)));
+        if soon { timeout.min(AGAIN) } else { timeout }
     }
 
     /// Whether this partition waits: then its event time stands still as well.
@@ -66,12 +78,13 @@ impl<S: Step> Processor<S> {
             }
             let (taken, stopped) = self.take(&batch, now);
             count += taken;
-            if let Some((from, reason)) = stopped {
+            if let Some((from, why)) = stopped {
                 let service = self.topology.service;
                 let at = format!("{}/{number}/{from}", batch.topic);
+                let (Why::Outside(reason) | Why::Paused(reason)) = &why;
                 tracing::warn!(service, at, reason, "the partition waits");
                 let batches = VecDeque::from([Batch { from, ..batch }]);
-                self.waiting.partitions.insert(number, Queue { batches, reason });
+                self.waiting.partitions.insert(number, Queue { batches, why });
                 self.worker.close(&[number]);
             }
         }
@@ -85,9 +98,9 @@ impl<S: Step> Processor<S> {
             while let Some(batch) = queue.batches.pop_front() {
                 let (taken, stopped) = self.take(&batch, now);
                 count += taken;
-                if let Some((from, reason)) = stopped {
+                if let Some((from, why)) = stopped {
                     queue.batches.push_front(Batch { from, ..batch });
-                    queue.reason = reason;
+                    queue.why = why;
                     break;
                 }
             }
@@ -121,11 +134,16 @@ impl<S: Step> Processor<S> {
                     effects.dead_letter(&record, poison.class, &poison.reason);
                 }
                 Err(Refusal::NotYet(reason)) => {
-                    stopped = Some((record.offset, reason));
+                    stopped = Some((record.offset, Why::Outside(reason)));
+                    break;
+                }
+                Err(Refusal::Paused(reason)) => {
+                    stopped = Some((record.offset, Why::Paused(reason)));
                     break;
                 }
             }
-            effects.end();
+            let is_dead = effects.end();
+            self.step.on_end(&record, is_dead, now, effects);
             count += 1;
         }
         let next = stopped.as_ref().map_or(batch.next, |(from, _)| *from);
@@ -137,8 +155,11 @@ impl<S: Step> Processor<S> {
     }
 
     fn tell_waiting(&mut self) {
-        let first = self.waiting.partitions.values().next();
-        let waits = first.map(|queue| (self.waiting.partitions.len(), queue.reason.as_str()));
+        let mut reasons = self.waiting.partitions.values().filter_map(|queue| match &queue.why {
+            Why::Outside(reason) => Some(reason.as_str()),
+            Why::Paused(_) => None,
+        });
+        let waits = reasons.next().map(|first| (1 + reasons.count(), first));
         if waits.is_some() || self.waiting.told {
             self.options.observer.tell(Progress::Waits(waits));
         }
@@ -158,7 +179,7 @@ impl<S: Step> Processor<S> {
                 Err(Refusal::Poison(poison)) => {
                     tracing::error!(position = %record.position(), %poison, "a table's record cannot be read and is left out");
                 }
-                Err(Refusal::NotYet(reason)) => {
+                Err(Refusal::NotYet(reason) | Refusal::Paused(reason)) => {
                     let reason = format!("{}: {reason}", record.position());
                     *told = true;
                     options.observer.tell(Progress::Waits(Some((1, &reason))));

@@ -128,9 +128,9 @@ fn a_source_of_which_too_much_is_dead_is_paused_and_goes_on_where_it_was() {
     let (heard, rows, ..) = read("");
     assert_eq!((heard.len(), rows), (1, 0), "a restart alone changes nothing");
     let now = ("ada", Micros(9));
-    let ended = crate::pause::resume(&*log, &sources[0], now).unwrap().unwrap();
+    let ended = crate::pause::resume(&*log, &Whom::source(&sources[0]), now).unwrap().unwrap();
     assert_eq!(ended.resumed, Some(("ada".to_owned(), Micros(9))));
-    assert_eq!(crate::pause::resume(&*log, &sources[0], now).unwrap(), None);
+    assert_eq!(crate::pause::resume(&*log, &Whom::source(&sources[0]), now).unwrap(), None);
     assert_eq!(read("").1, 100, "it looks at a hundred more, and is paused again");
     let (heard, rows, dead, _) = read("time_format = \"%d.%m.%Y\"\n");
     assert_eq!((heard, rows), (vec![None], 200), "a change of the configuration ends it");

@@ -1,17 +1,21 @@
 //! The step: a record of a topic that somebody else writes in, events and dead letters out. It keeps
-//! nothing, so that a record gives the same whenever it is read.
+//! nothing, so that a record gives the same whenever it is read; while its source is paused, it takes
+//! none.
 
 use super::Format;
 use crate::mapping::Origin;
+use crate::pause::{Counted, Guard};
 use crate::settings::SourceConfig;
 use crate::source::{Event, Item};
+use std::sync::Arc;
 use tocsin_domain::Micros;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_stream::state::Store;
 use tocsin_stream::{Effects, Poison, Record, Step};
 
-/// The one output of the topology.
+/// The outputs of the topology: events, and the fact that the source is paused.
 const EVENTS: usize = 0;
+const PAUSES: usize = 1;
 
 /// Records to events.
 pub struct OwnTopicStep {
@@ -19,16 +23,17 @@ pub struct OwnTopicStep {
     file: String,
     text: String,
     key: Vec<u8>,
+    guard: Arc<Guard>,
 }
 
 impl OwnTopicStep {
-    /// The step of a source.
+    /// The step of a source, and who stands before it.
     ///
     /// # Errors
     /// What is wrong with the source.
-    pub fn new(config: &SourceConfig) -> Result<OwnTopicStep, String> {
+    pub fn new(config: &SourceConfig, guard: Arc<Guard>) -> Result<OwnTopicStep, String> {
         let (file, text) = (String::new(), String::new());
-        Ok(OwnTopicStep { format: Format::of(config)?, file, text, key: Vec::new() })
+        Ok(OwnTopicStep { format: Format::of(config)?, file, text, key: Vec::new(), guard })
     }
 }
 
@@ -43,6 +48,9 @@ impl Step for OwnTopicStep {
         _: &mut Store<()>,
         effects: &mut Effects,
     ) -> Result<(), Poison> {
+        if let Some(reason) = self.guard.shut() {
+            return Err(Poison::paused(&*reason));
+        }
         // A tombstone says that a key is gone, and no event of ours can be taken back.
         let Some(value) = record.value else { return Ok(()) };
         self.file = format!("{}/{}", record.topic, record.partition);
@@ -59,6 +67,19 @@ impl Step for OwnTopicStep {
             }
             Ok(())
         })
+    }
+
+    /// The record that is too much is committed with its letter, and none after it.
+    fn on_end(&mut self, record: &Record<'_>, is_dead: bool, now: Micros, effects: &mut Effects) {
+        let (dead, at): (&[usize], String) = match is_dead {
+            true => (&[0], record.position().to_string()),
+            false => (&[], String::new()),
+        };
+        let Counted::Over(_, pause) = self.guard.count(1, dead, (&at, now)) else { return };
+        match pause.record(self.guard.whom()) {
+            Ok((key, value)) => effects.put(PAUSES, &key, &value),
+            Err(reason) => tracing::error!(reason, "the pause is not written"),
+        }
     }
 
     fn learn(&mut self, id: u32, schema: &str) -> Result<(), Poison> {

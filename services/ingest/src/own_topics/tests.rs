@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tocsin_domain::wire::{self, SchemaIds, fingerprint, read_owned};
 use tocsin_domain::{Micros, dead_letter::DeadLetter, topics};
 use tocsin_stream::state::Store;
-use tocsin_stream::{Effects, Poison, Record, Step};
+use tocsin_stream::{Effects, Need, Poison, Record, Step};
 
 const ORDER: &str = r#"{"type": "record", "name": "Order", "fields": [
     {"name": "sku", "type": "string"}, {"name": "n", "type": "int"},
@@ -24,8 +24,12 @@ fn source(format: &str, rest: &str) -> SourceConfig {
     ))
 }
 
+fn step(config: &SourceConfig) -> Result<OwnTopicStep, String> {
+    OwnTopicStep::new(config, guard(config)?)
+}
+
 fn effects() -> Effects {
-    Effects::new("topic-own", &[(topics::ORDERS_ROWS, 8)], 8, 8)
+    Effects::new("topic-own", &[(topics::ORDERS_ROWS, 8), (cursor::TOPIC, 1)], 8, 8)
 }
 
 /// What comes of one record, a line for each event and each dead letter.
@@ -73,13 +77,13 @@ fn both_frames_of_avro_become_events_and_an_unknown_id_is_asked_for() {
     let file = directory.path().join("order.avsc");
     std::fs::write(&file, ORDER).unwrap();
     let rest = format!("schemas = [{:?}]\n{ROWS}", file.to_str().unwrap());
-    let mut step = OwnTopicStep::new(&source("avro", &rest)).unwrap();
+    let mut step = step(&source("avro", &rest)).unwrap();
     let single = [&[0xc3, 1][..], &fingerprint(ORDER).unwrap(), &order("lamp", 3)].concat();
     let wanted = ["default/lamp 3 \"2024-03-01T08:00:00Z\" \"acme.x/3/42\""];
     assert_eq!(of(&mut step, Some(&single)).unwrap(), wanted);
     let framed = [&[0, 0, 0, 0, 9][..], &order("lamp", 3)].concat();
     let poison = of(&mut step, Some(&framed)).unwrap_err();
-    assert_eq!((poison.class, poison.needs), ("schema", Some(9)));
+    assert_eq!((poison.class, poison.needs), ("schema", Some(Need::Schema(9))));
     step.learn(9, ORDER).unwrap();
     assert_eq!(of(&mut step, Some(&framed)).unwrap(), wanted);
     assert_eq!(step.learn(10, "{}").unwrap_err().class, "schema");
@@ -89,7 +93,7 @@ fn both_frames_of_avro_become_events_and_an_unknown_id_is_asked_for() {
 
 #[test]
 fn an_object_is_mapped_and_its_faults_keep_the_whole_record() {
-    let mut step = OwnTopicStep::new(&source("json", VALUES)).unwrap();
+    let mut step = step(&source("json", VALUES)).unwrap();
     let mut of = |text: &str| of(&mut step, Some(text.as_bytes()));
     let good =
         "{\n \"s\": \"x\", \"v\": {\"a\": 1.5, \"b\": null}, \"at\": \"2024-03-01T00:00:00Z\"}";
@@ -113,7 +117,7 @@ fn an_object_is_mapped_and_its_faults_keep_the_whole_record() {
 #[test]
 fn a_value_of_several_rows_is_several_events_and_each_row_has_its_own_fate() {
     let rest = format!("columns = [\"sku\", \"n\", \"at\"]\ndelimiter = \";\"\n{ROWS}");
-    let mut step = OwnTopicStep::new(&source("csv", &rest)).unwrap();
+    let mut step = step(&source("csv", &rest)).unwrap();
     let rows = "lamp;1;2024-03-01T00:00:00Z\n\nsofa;x;2024-03-01T00:00:00Z\n\"a;b\";2;2024-03-01T00:00:00Z";
     let found = of(&mut step, Some(rows.as_bytes())).unwrap();
     let event = |subject: &str, units, line| {
@@ -131,13 +135,42 @@ fn a_value_of_several_rows_is_several_events_and_each_row_has_its_own_fate() {
 #[test]
 fn a_data_set_neither_begins_nor_ends_with_a_record() {
     let rest = "columns = [\"a\"]\nevent = \"dataset-row\"\n";
-    let mut step = OwnTopicStep::new(&source("csv", rest)).unwrap();
+    let mut step = step(&source("csv", rest)).unwrap();
     let mut effects = effects();
     let topic = Arc::<str>::from("acme.x");
     let (time, value) = (Micros(5), Some(&b"1\n2\n"[..]));
     let record = Record { topic: &topic, partition: 0, offset: 1, time, key: b"", value };
     step.on_record(&record, Micros(1), &mut Store::default(), &mut effects).unwrap();
     assert_eq!(effects.transaction().records(), 2);
+}
+
+#[test]
+fn a_topic_mostly_of_poison_is_paused_with_the_record_that_is_too_much() {
+    let config = source("json", VALUES);
+    let mut step = step(&config).unwrap();
+    let topic = Arc::<str>::from("acme.x");
+    let mut taken = 0;
+    let mut effects = effects();
+    for offset in 0..300 {
+        let value = Some(if offset < 30 { &b"{}"[..] } else { b"nonsense" });
+        let record =
+            Record { topic: &topic, partition: 3, offset, time: Micros(5), key: b"", value };
+        let done = step.on_record(&record, Micros(7), &mut Store::default(), &mut effects);
+        let is_dead = match done {
+            Err(Poison { needs: Some(Need::Resume), reason, .. }) => {
+                assert!(reason.contains("100 of the last 100 rows"), "{reason}");
+                continue;
+            }
+            done => done.is_err() || offset < 30,
+        };
+        taken += 1;
+        step.on_end(&record, is_dead, Micros(7), &mut effects);
+    }
+    assert_eq!(taken, 100);
+    let pauses = &effects.transaction().outputs()[1].partitions[0];
+    let found: Vec<_> = pauses.parts().flat_map(|part| part.pairs()).collect();
+    let pause: crate::pause::Pause = serde_json::from_slice(found[0].1.unwrap()).unwrap();
+    assert_eq!((found.len(), pause.file.as_str(), pause.at), (1, "acme.x/3/99", Micros(7)));
 }
 
 #[test]
@@ -186,7 +219,7 @@ proptest! {
         let text = ["{\"sku\": \"a\", \"n\": ", "a,1,2024-03-01T00:00:00Z\n", ""][which as usize];
         let format = ["json", "csv", "avro"][which as usize];
         let columns = if format == "csv" { "columns = [\"sku\", \"n\", \"at\"]\n" } else { "" };
-        let mut step = OwnTopicStep::new(&source(format, &format!("{columns}{ROWS}"))).unwrap();
+        let mut step = step(&source(format, &format!("{columns}{ROWS}"))).unwrap();
         let value = match which {
             2 => { step.learn(9, ORDER).unwrap(); [&[0, 0, 0, 0, 9][..], &bytes].concat() }
             _ => [text.as_bytes(), &bytes].concat(),

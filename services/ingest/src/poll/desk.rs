@@ -7,7 +7,7 @@ use super::seen::Seen;
 use super::settings::{self, Polling};
 use super::{Lost, Office};
 use crate::cursor;
-use crate::pause::{Pause, Standing};
+use crate::pause::{Pause, Standing, Whom};
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -38,9 +38,8 @@ pub(super) struct Desk {
     pub mapping: String,
     /// How the last rows were.
     pub rate: Rate,
-    /// Whether the source is paused, and when to look again.
+    /// Whether the source is paused.
     pub standing: Standing,
-    pub look_at: Option<Micros>,
     asks: Asks,
 }
 
@@ -71,8 +70,7 @@ impl Desk {
             seen: HashMap::new(),
             mapping: Id::of("mapping", &[format!("{config:?}").as_bytes()]).to_string(),
             rate,
-            standing: Standing::default(),
-            look_at: None,
+            standing: Standing::new(Whom::source(config)),
             asks: Asks::new(tenant, name),
         };
         let now = (office.now)();
@@ -178,9 +176,9 @@ impl Desk {
     }
 
     /// Writes that the source is paused, with what is open; look at it anew before it is asked.
-    pub fn put_pause(&mut self, config: &SourceConfig, pause: &Pause) -> Result<(), Lost> {
+    pub fn put_pause(&mut self, whom: &Whom, pause: &Pause) -> Result<(), Lost> {
         self.standing.forget();
-        pause.write(config, &mut self.transaction, self.cursors).map_err(Lost)
+        pause.write(whom, &mut self.transaction, self.cursors).map_err(Lost)
     }
 
     fn put(&mut self, key: &str, value: &[u8]) {

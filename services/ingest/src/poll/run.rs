@@ -6,7 +6,7 @@ use super::desk::Desk;
 use super::intake::{self, Fault, Page, Taken};
 use super::talk::{End, Next, Talk};
 use super::{Lost, Poller, archive, ledger, outcome};
-use crate::pause::Pause;
+use crate::pause::{Pause, Whom};
 use crate::upstream::{Call, Verdict, by_status};
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,8 +225,9 @@ impl Poller {
     /// Puts the fact that the source is paused beside the rows; the end of the run commits both.
     fn pause(&self, desk: &mut Desk, url: &str) -> Result<End, Lost> {
         let reason = desk.rate.reason();
-        let pause = Pause::of(&self.config, (reason.clone(), url), (self.office.now)());
-        desk.put_pause(&self.config, &pause)?;
+        let whom = Whom::source(&self.config);
+        let pause = Pause::of(&whom, (reason.clone(), url), (self.office.now)());
+        desk.put_pause(&whom, &pause)?;
         // After a pause the rows are looked at anew.
         desk.rate = self.rate;
         Ok(End::Paused(reason))

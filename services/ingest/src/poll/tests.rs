@@ -4,6 +4,7 @@
 use super::seen::Seen;
 use super::*;
 use crate::cursor;
+use crate::pause::Whom;
 use crate::sources::testing::config;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicI64;
@@ -370,7 +371,7 @@ fn a_source_of_dead_rows_is_paused_and_not_asked_until_it_is_resumed() {
     assert_eq!(stand(&world, &mut poller, &mut desk), (true, 0, 100, vec![false, true]));
     let asked = world.asked();
     assert!(asked.error.contains("100 of the last 100 rows"), "{}", asked.error);
-    let found = crate::pause::find(&*world.log, &poller.config).unwrap().unwrap();
+    let found = crate::pause::find(&*world.log, &Whom::source(&poller.config)).unwrap().unwrap();
     assert_eq!(found.file, format!("{}/items?q=lego", world.server.url()));
 
     world.pass(Duration::from_hours(1));
@@ -381,7 +382,8 @@ fn a_source_of_dead_rows_is_paused_and_not_asked_until_it_is_resumed() {
 
     let resume = |poller: &Poller| {
         let now = Micros(world.clock.load(Ordering::Relaxed));
-        let resumed = crate::pause::resume(&*world.log, &poller.config, ("me", now)).unwrap();
+        let whom = Whom::source(&poller.config);
+        let resumed = crate::pause::resume(&*world.log, &whom, ("me", now)).unwrap();
         assert!(resumed.is_some());
         world.told.lock().unwrap().clear();
     };
@@ -393,6 +395,27 @@ fn a_source_of_dead_rows_is_paused_and_not_asked_until_it_is_resumed() {
     assert_eq!(stood, (true, 50, 250, vec![false]), "to the end");
     assert_eq!(world.asked().error, "");
     world.check_ledger();
+}
+
+/// The same source has a folder, and what came there was mostly dead.
+#[test]
+fn a_source_that_was_paused_by_whoever_else_reads_it_is_not_asked_either() {
+    let world = World::new("");
+    world.server.script("/items", [Reply::json(ONE)]);
+    let mut poller = world.poller();
+    let mut desk = poller.open().unwrap();
+    assert!(stand(&world, &mut poller, &mut desk).0);
+    let (whom, log) = (Whom::source(&poller.config), &*world.log);
+    let pause = crate::pause::Pause::of(&whom, ("too many".to_owned(), "a.csv"), MORNING);
+    let mut work = Transaction::default();
+    let topic = work.register(cursor::TOPIC, log.partitions(cursor::TOPIC).unwrap());
+    pause.write(&whom, &mut work, topic).unwrap();
+    log.worker(&WorkerSpec::default()).unwrap().commit(&mut work).unwrap();
+    world.pass(Duration::from_hours(1));
+    let stood = stand(&world, &mut poller, &mut desk);
+    assert_eq!((stood.0, stood.3), (false, vec![false, true]), "it is told, and not asked");
+    assert!(crate::pause::resume(log, &whom, ("me", MORNING)).unwrap().is_some());
+    assert!(stand(&world, &mut poller, &mut desk).0, "and it goes on");
 }
 
 #[test]
@@ -668,7 +691,7 @@ fn a_search_of_a_thousand_watches_is_asked_once_an_interval_as_long_as_one_stand
     let world = World::new("");
     world.server.script("/items", [Reply::json(ONE)]);
     let mut poller = world.poller();
-    let rate = crate::poison::Rate::of(&poller.config).unwrap();
+    let rate = Rate::of(poller.config.pause_above.as_deref()).unwrap();
     let mut desk = Desk::open(&poller.office, &poller.config, &poller.polling, rate).unwrap();
     let mut hour = |desk: &mut Desk| world.calls(&mut poller, desk, 59);
     assert_eq!(hour(&mut desk), 0, "nobody asks yet");

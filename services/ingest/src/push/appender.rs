@@ -5,6 +5,8 @@
 use super::keys::{self, Given, Key, Keys};
 use super::lot::{Answer, DEAD, Lot};
 use super::settings::Pushed;
+use crate::cursor;
+use crate::pause::{Guard, Pause};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -28,9 +30,17 @@ pub(super) struct Job {
     pub(super) lot: Lot,
     pub(super) answer: Answer,
     pub(super) key: Option<Key>,
+    /// Why only its first dead letters are written, and nothing is taken in.
+    pub(super) stopped: Option<Stopped>,
     pub(super) reply: oneshot::Sender<Outcome>,
     /// Its share of the queue, given back when it is done.
     pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// A producer that is paused by what it has pushed.
+pub(super) struct Stopped {
+    pub(super) guard: Arc<Guard>,
+    pub(super) pause: Pause,
 }
 
 /// What became of it.
@@ -38,6 +48,8 @@ pub(super) struct Job {
 pub(super) enum Outcome {
     /// It is in the log: what is answered.
     Written(Answer),
+    /// Only that its producer is paused: whose name this is, and why.
+    Paused(String, String),
     /// Another request had its key before, with another body.
     OtherBody,
     /// Nobody knows that it is in the log, and why.
@@ -55,6 +67,7 @@ pub(super) struct Appender {
     worker: Option<Box<dyn Worker>>,
     transaction: Transaction,
     topics: Vec<usize>,
+    cursors: usize,
     answers: usize,
     mark: Vec<u8>,
     /// What tells this start of the program from others.
@@ -99,6 +112,7 @@ impl Appender {
             topics.push(register(kind.topic())?);
         }
         topics.insert(DEAD, register(DEAD_LETTERS)?);
+        let cursors = register(cursor::TOPIC)?;
         let answers = register(keys::TOPIC)?;
         let (mark, begun) = (keys::mark(slot), now());
         Ok(Appender {
@@ -110,6 +124,7 @@ impl Appender {
             worker,
             transaction,
             topics,
+            cursors,
             answers,
             mark,
             begun,
@@ -181,7 +196,7 @@ impl Appender {
         if jobs.is_empty() {
             return Ok(());
         }
-        self.fill(jobs, mark);
+        self.fill(jobs, mark).map_err(Failed::End)?;
         let begun = Instant::now();
         self.commit()?;
         self.metrics.committed(PART, begun.elapsed());
@@ -200,7 +215,7 @@ impl Appender {
         }
     }
 
-    fn fill(&mut self, jobs: &[Job], mark: Id) {
+    fn fill(&mut self, jobs: &[Job], mark: Id) -> Result<(), String> {
         let transaction = &mut self.transaction;
         transaction.clear();
         transaction.time = (self.now)();
@@ -209,13 +224,16 @@ impl Appender {
                 let builder = transaction.to(self.topics[record.topic], record.key);
                 builder.push(record.key, Some(record.value));
             }
-            if let Some(key) = &job.key {
+            if let Some(Stopped { guard, pause }) = &job.stopped {
+                pause.write(guard.whom(), transaction, self.cursors)?;
+            } else if let Some(key) = &job.key {
                 let name = key.name.as_bytes();
                 let value = keys::value(key.body, &job.answer);
                 transaction.to(self.answers, name).push(name, Some(&value));
             }
         }
         transaction.to(self.answers, &self.mark).push(&self.mark, Some(mark.as_bytes()));
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), Failed> {
@@ -240,6 +258,9 @@ impl Appender {
     /// Its key has an answer from now on, and its events are counted.
     fn note(&self, job: &Job) {
         self.metrics.records(PART, job.lot.len() as u64);
+        if job.stopped.is_some() {
+            return;
+        }
         self.metrics.pushed(job.answer.received as u64);
         if let Some(key) = &job.key {
             let given = Given { body: key.body, answer: job.answer.clone() };
@@ -250,8 +271,13 @@ impl Appender {
 
 impl Job {
     fn done(self) {
-        let answer = self.answer.clone();
-        self.reply(Outcome::Written(answer));
+        let outcome = match &self.stopped {
+            None => Outcome::Written(self.answer.clone()),
+            Some(Stopped { guard, pause }) => {
+                Outcome::Paused(guard.whom().name.clone(), pause.reason.clone())
+            }
+        };
+        self.reply(outcome);
     }
 
     /// Who asked may have gone; then the key tells them when they come again.

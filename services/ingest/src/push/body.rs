@@ -29,11 +29,15 @@ pub(super) fn expected(headers: &HeaderMap, gzip: bool, most: usize) -> Result<u
     }
 }
 
-/// All of it.
-pub(super) async fn collect(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
-    let read = tokio::time::timeout(PATIENCE, gather(body.into_data_stream(), most)).await;
+/// All of it, within so much time.
+pub(super) async fn collect(
+    body: Body,
+    most: usize,
+    patience: Duration,
+) -> Result<Vec<u8>, Refusal> {
+    let read = tokio::time::timeout(patience, gather(body.into_data_stream(), most)).await;
     read.unwrap_or_else(|_| {
-        let detail = format!("the body was not there after {} s", PATIENCE.as_secs());
+        let detail = format!("the body was not there after {} s", patience.as_secs_f32());
         Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow", detail))
     })
 }

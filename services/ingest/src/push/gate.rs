@@ -10,12 +10,16 @@ use axum::response::IntoResponse;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Says who may upload and see which set, by the tokens of `settings`.
-pub fn gate(settings: &PushSettings) -> Authorise {
-    let producers = Producers::new(settings);
-    Arc::new(move |headers, set| {
+/// Says who may upload and see which set, by the tokens of `settings`. An upload is judged as a whole,
+/// so that it neither pauses a producer nor waits for one.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn gate(settings: &PushSettings) -> Result<Authorise, String> {
+    let producers = Producers::new(settings, &[])?;
+    Ok(Arc::new(move |headers, set| {
         may(&producers, headers, set).map_err(|refusal| Box::new(refusal.into_response()))
-    })
+    }))
 }
 
 fn may(
@@ -46,7 +50,7 @@ mod tests {
         let with = |more: &str| {
             let text = format!("[[producers]]\nname = \"p\"\ntoken_sha256 = \"{hash}\"\n{more}");
             let document = Document::parse(&text, "t.toml").unwrap();
-            gate(&crate::push::section(&document).unwrap())
+            gate(&crate::push::section(&document).unwrap()).unwrap()
         };
         let (set, mut headers) = (set(""), HeaderMap::new());
         let rows = "events = [\"dataset-row\"]\n";

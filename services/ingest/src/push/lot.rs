@@ -69,6 +69,17 @@ impl Lot {
         self.bytes.truncate(self.places.last().map_or(0, |place| place.end));
     }
 
+    /// The first so many of its dead letters alone.
+    pub(super) fn letters(&self, most: usize) -> Lot {
+        let mut letters = Lot::default();
+        for record in self.records().filter(|record| record.topic == DEAD).take(most) {
+            letters.key.clear();
+            letters.key.extend_from_slice(record.key);
+            letters.put(DEAD, |out| out.extend_from_slice(record.value));
+        }
+        letters
+    }
+
     pub(super) fn records(&self) -> impl Iterator<Item = Ready<'_>> {
         let mut begin = 0;
         self.places.iter().map(move |place| {

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How many wrong events an answer names; the rest is counted.
 pub(super) const NAMED: usize = 100;
 
+/// When whoever is paused may come again: a person must have looked by then.
+const WHILE_PAUSED: Duration = Duration::from_secs(30);
+
 /// What is wrong with one event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wrong {
@@ -50,6 +53,16 @@ impl Refusal {
     pub fn later(code: &'static str, detail: impl Into<String>) -> Refusal {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
         Refusal { retry_after: Some(Duration::from_secs(1)), ..refusal }
+    }
+
+    /// The producer is paused, and why; `name` is what `tocsin dlq` calls it.
+    pub fn paused(name: &str, reason: &str) -> Refusal {
+        let detail = format!(
+            "the producer is paused, because {reason}; keep the events and send them again later.              `tocsin dlq list --source {name}` shows what was wrong; it goes on after `tocsin dlq \
+             resume {name}`, or when its configuration changes"
+        );
+        let refusal = Refusal::later("paused", detail);
+        Refusal { retry_after: Some(WHILE_PAUSED), ..refusal }
     }
 
     fn headers(&self) -> Vec<(HeaderName, String)> {

@@ -2,7 +2,11 @@
 //! a time that says nothing about how near a guess was.
 
 use super::problem::Refusal;
-use super::settings::{PushSettings, Pushed, parse_hash, token_hash};
+use super::settings::{ProducerConfig, PushSettings, Pushed, parse_hash, token_hash};
+use crate::pause::{Guard, Whom};
+use crate::poison::Rate;
+use crate::redrive::OF_PUSH;
+use crate::settings::SourceConfig;
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,10 +26,39 @@ pub(super) struct Producer {
     events: Vec<Pushed>,
     subjects: Vec<String>,
     bucket: Option<Mutex<Bucket>>,
+    pub(super) guard: Arc<Guard>,
+}
+
+/// What who needs no token is called.
+const ANYONE: &str = "anyone";
+
+/// Which producer `tocsin dlq` means by `push:` and a name; `None` if there is none of it.
+///
+/// It is another one as soon as its entry is, or a mapping that its events may go through.
+pub fn whom(settings: &PushSettings, sources: &[SourceConfig], name: &str) -> Option<Whom> {
+    let name = name.strip_prefix(OF_PUSH)?;
+    let config = settings.producers.iter().find(|config| config.name == name);
+    if config.is_none() && !(name == ANYONE && settings.limits.without_token) {
+        return None;
+    }
+    let tenant = config.map_or(settings.tenant.as_str(), ProducerConfig::tenant);
+    let mapped = |source: &&SourceConfig| source.kind == "json-lines" && source.tenant() == tenant;
+    let mappings: Vec<_> = sources.iter().filter(mapped).collect();
+    let said = (config, &settings.limits.pause_above, mappings);
+    Some(Whom::of(format!("{OF_PUSH}{name}"), tenant, &said))
 }
 
 impl Producers {
-    pub(super) fn new(settings: &PushSettings) -> Producers {
+    pub(super) fn new(
+        settings: &PushSettings,
+        sources: &[SourceConfig],
+    ) -> Result<Producers, String> {
+        let guard = |name: &str, own: Option<&String>| {
+            let rate = Rate::of(own.or(settings.limits.pause_above.as_ref()).map(String::as_str))?;
+            let whom = whom(settings, sources, &format!("{OF_PUSH}{name}"));
+            let whom = whom.ok_or_else(|| format!("there is no producer {name:?}"))?;
+            Ok::<_, String>(Arc::new(Guard::new(whom, rate)))
+        };
         let named = settings.producers.iter().map(|config| {
             let hashes = config.token_sha256.all().iter().filter_map(|hash| parse_hash(hash));
             let producer = Producer {
@@ -34,19 +67,28 @@ impl Producers {
                 events: config.events.clone(),
                 subjects: config.subjects.clone(),
                 bucket: config.per_second.map(|rate| Mutex::new(Bucket::new(rate, Instant::now()))),
+                guard: guard(&config.name, config.pause_above.as_ref())?,
             };
-            (hashes.collect(), Arc::new(producer))
+            Ok((hashes.collect(), Arc::new(producer)))
         });
+        let named = named.collect::<Result<_, String>>()?;
         let anyone = settings.limits.without_token.then(|| {
-            Arc::new(Producer {
-                name: "anyone".to_owned(),
+            Ok::<_, String>(Arc::new(Producer {
+                name: ANYONE.to_owned(),
                 tenant: settings.tenant.clone(),
                 events: Pushed::ALL.to_vec(),
                 subjects: Vec::new(),
                 bucket: None,
-            })
+                guard: guard(ANYONE, None)?,
+            }))
         });
-        Producers { named: named.collect(), anyone }
+        Ok(Producers { named, anyone: anyone.transpose()? })
+    }
+
+    /// Who stands before each of them.
+    pub(super) fn guards(&self) -> Vec<Arc<Guard>> {
+        let all = self.named.iter().map(|(_, producer)| producer).chain(&self.anyone);
+        all.map(|producer| producer.guard.clone()).collect()
     }
 
     /// Who shows this token; who shows none is refused unless none is needed.
@@ -106,12 +148,20 @@ impl Producer {
 
     /// Whether it may push now; else when to come again.
     pub(super) fn may(&self, now: Instant) -> Result<(), Refusal> {
+        if let Some(reason) = self.guard.shut() {
+            return Err(self.paused(&reason));
+        }
         let wait = self.bucket.as_ref().and_then(|bucket| lock(bucket).wait(now));
         wait.map_or(Ok(()), |wait| {
             let detail = "more events came than `per_second` of the producer allows; slow down";
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "rate", detail);
             Err(Refusal { retry_after: Some(wait), ..refusal })
         })
+    }
+
+    /// It is paused, and why.
+    pub(super) fn paused(&self, reason: &str) -> Refusal {
+        Refusal::paused(&self.guard.whom().name, reason)
     }
 
     /// It has pushed so many events.
@@ -169,7 +219,7 @@ mod tests {
              events = [\"order-row\"]\nsubjects = [\"acme/\", \"b\"]\nper_second = 100\n",
             "0".repeat(64)
         );
-        Producers::new(&section(&Document::parse(&text, "t.toml").unwrap()).unwrap())
+        Producers::new(&section(&Document::parse(&text, "t.toml").unwrap()).unwrap(), &[]).unwrap()
     }
 
     fn shown(values: &[&str]) -> HeaderMap {

@@ -5,11 +5,10 @@ use super::builtin::About;
 use super::cloud::Envelope;
 use super::form::{Form, Shape};
 use super::json::{Fault, items};
-use super::lot::{Answer, Lot};
 use super::mapped::{Mapped, Whence};
 use super::problem::Refusal;
 use super::producers::Producer;
-use super::take::{Put, Take};
+use super::take::{Put, Take, Taken};
 use crate::number::Numbers;
 use crate::settings::SourceConfig;
 use axum::http::StatusCode;
@@ -66,7 +65,7 @@ impl Reader {
     }
 
     /// What a request becomes.
-    pub(super) fn read(&self, request: &Request<'_>) -> Result<(Lot, Answer), Refusal> {
+    pub(super) fn read(&self, request: &Request<'_>) -> Result<Taken, Refusal> {
         let body = std::str::from_utf8(request.body).map_err(|error| {
             let at = error.valid_up_to();
             bad("utf-8", format!("the body is not UTF-8: the byte at {at} is of no character"))

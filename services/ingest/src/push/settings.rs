@@ -1,6 +1,7 @@
 //! `[push]` and `[[producers]]` in `tocsin.toml`: where events are taken, how many at a time, and
 //! from whom. A token is never in the file, only its hash.
 
+use crate::poison::Rate;
 use crate::settings::{EventKind, OneOrMany};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -43,6 +44,9 @@ pub struct PushConfig {
     pub queue_bytes: usize,
     /// The most idempotency keys that are remembered; the oldest go first.
     pub idempotency_keys: usize,
+    /// The share of a producer's last events, `"5%"`, above which it is paused if they become dead
+    /// letters.
+    pub pause_above: Option<String>,
 }
 
 impl PushConfig {
@@ -60,6 +64,7 @@ impl Default for PushConfig {
             max_events: 10_000,
             queue_bytes: 64 << 20,
             idempotency_keys: 200_000,
+            pause_above: None,
         }
     }
 }
@@ -137,6 +142,8 @@ pub struct ProducerConfig {
     pub subjects: Vec<String>,
     /// How many events a second it may push in the long run.
     pub per_second: Option<u32>,
+    /// Instead of that of `[push]`.
+    pub pause_above: Option<String>,
 }
 
 impl ProducerConfig {
@@ -155,6 +162,9 @@ impl ProducerConfig {
         }
         if self.per_second == Some(0) {
             return Some("`per_second` is 0: leave the producer out instead".to_owned());
+        }
+        if let Err(fault) = Rate::of(self.pause_above.as_deref()) {
+            return Some(fault);
         }
         if self.token_sha256.all().is_empty() {
             return Some("`token_sha256` is empty: `tocsin config token` makes one".to_owned());
@@ -232,6 +242,9 @@ impl PushConfig {
         if self.queue_bytes < self.max_body_bytes {
             return Some("`queue_bytes` must hold one body at least, `max_body_bytes`".to_owned());
         }
+        if let Err(fault) = Rate::of(self.pause_above.as_deref()) {
+            return Some(fault);
+        }
         let open = self.listen.filter(|at| self.without_token && !at.ip().is_loopback());
         open.map(|at| {
             format!("`without_token` is for this machine only, and {at} can be reached from others")
@@ -273,6 +286,8 @@ mod tests {
             ("events", "per_second = 0\nevents", "`per_second` is 0"),
             ("[push]", "[push]\nwithout_token = true\nmax_events = 0", "`max_events` must be at"),
             ("[push]", "[push]\nqueue_bytes = 1", "`queue_bytes` must hold one body"),
+            ("[push]", "[push]\npause_above = \"5\"", "in push: `pause_above` is \"5\""),
+            ("events", "pause_above = \"x\"\nevents", "in producers.shop: `pause_above` is"),
             ("[push]", "[push]\nqeue_bytes = 1", "did you mean `queue_bytes`?"),
             ("127.0.0.1:8090\"", "0.0.0.0:8090\"\nwithout_token = true", "for this machine only"),
         ] {

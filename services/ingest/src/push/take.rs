@@ -28,9 +28,18 @@ pub(super) struct Take<'p> {
     body: Id,
     lot: Lot,
     answer: Answer,
+    dead: Vec<usize>,
     wrong: usize,
     out_of_scope: bool,
     too_many: bool,
+}
+
+/// A request that can be written.
+pub(super) struct Taken {
+    pub(super) lot: Lot,
+    pub(super) answer: Answer,
+    /// The numbers of the events that are dead letters, ascending.
+    pub(super) dead: Vec<usize>,
 }
 
 /// Where the facts of one event go.
@@ -80,6 +89,7 @@ impl<'p> Take<'p> {
             body,
             lot: Lot::default(),
             answer: Answer::default(),
+            dead: Vec::new(),
             wrong: 0,
             out_of_scope: false,
             too_many: false,
@@ -134,6 +144,7 @@ impl<'p> Take<'p> {
         }
         if self.lenient && fault.class != "scope" {
             self.answer.dead_letters += 1;
+            self.dead.push(index);
             let letter = self.letter(fault, raw, meant);
             self.lot.dead_letter(&letter);
         }
@@ -164,8 +175,8 @@ impl<'p> Take<'p> {
     }
 
     /// What is to be written, or why nothing is.
-    pub(super) fn done(self) -> Result<(Lot, Answer), Refusal> {
-        let Take { lot, mut answer, wrong, most, .. } = self;
+    pub(super) fn done(self) -> Result<Taken, Refusal> {
+        let Take { lot, mut answer, dead, wrong, most, .. } = self;
         let refuse = |status, code, detail: String| {
             let refusal = Refusal::new(status, code, detail);
             Err(Refusal { errors: answer.errors.clone(), wrong, ..refusal })
@@ -187,6 +198,6 @@ impl<'p> Take<'p> {
             return refuse(StatusCode::UNPROCESSABLE_ENTITY, "events", detail);
         }
         answer.written = lot.len() - answer.dead_letters;
-        Ok((lot, answer))
+        Ok(Taken { lot, answer, dead })
     }
 }

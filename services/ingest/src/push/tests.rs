@@ -1,6 +1,7 @@
 //! What somebody who pushes sees: real HTTP to a real listener, and the log behind it.
 
 mod hostile;
+mod paused;
 
 use super::settings::Pushed;
 use super::*;
@@ -9,7 +10,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tocsin_domain::TopicPartition;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::{Listing, OrderRow, Reading, Swipe};
@@ -59,6 +59,8 @@ struct World {
     log: Arc<MemoryLog>,
     at: SocketAddr,
     stop: Stop,
+    guards: Vec<Arc<Guard>>,
+    metrics: Arc<Metrics>,
     writer: Option<JoinHandle<Result<(), String>>>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -83,25 +85,32 @@ impl World {
     }
 
     fn on(log: Arc<MemoryLog>, push: &str) -> World {
+        World::patient(log, push, body::PATIENCE)
+    }
+
+    /// A body may take so long.
+    fn patient(log: Arc<MemoryLog>, push: &str, patience: Duration) -> World {
         let hash: String = token_hash(b"s3cret").iter().map(|b| format!("{b:02x}")).collect();
         let text = format!("{push}\n{SOURCES}").replace("HASH", &hash);
         let document = Document::parse(&text, "t.toml").unwrap();
         let settings = section(&document).unwrap();
         let sources = sources_section(&document).unwrap();
         let (shared, now) = (log.clone() as Arc<dyn Log>, Arc::new(|| Micros(1_000_000)));
-        let made = Push::new(&shared, (&settings, &sources), 0, Metrics::new(), now);
+        let metrics = Metrics::new();
+        let made = Push::new(&shared, (&settings, &sources), 0, metrics.clone(), now);
         let (push, writer) = made.map_err(|error| error.to_string()).unwrap();
+        let (guards, push) = (push.guards(), Push { patience, ..push });
         let stop = Stop::new();
         let token = stop.clone();
         let writer = writer.patience(Duration::from_millis(300));
         let writer = std::thread::spawn(move || writer.run(&token));
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
-        let router = push.router();
-        runtime.spawn(async move { axum::serve(listener, router).await });
-        World { log, at, stop, writer: Some(writer), _runtime: runtime }
+        runtime.spawn(tocsin_service::http::serve(listener, push.router(), stop.clone()));
+        World { log, at, stop, guards, metrics, writer: Some(writer), _runtime: runtime }
     }
 
     fn open() -> World {
@@ -123,14 +132,13 @@ impl World {
         self.raw(&[head.as_bytes(), b"\r\n", body].concat())
     }
 
-    /// Sends bytes as they are. Who is refused early may find the other side gone.
+    /// Sends bytes as they are. Who is refused early hears why, however much it still had to say.
     fn raw(&self, bytes: &[u8]) -> Got {
         let mut stream = TcpStream::connect(self.at).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let _ = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8(answer).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
@@ -657,4 +665,30 @@ fn a_full_queue_sends_away_and_takes_again_when_there_is_room() {
     assert_eq!(first.join().unwrap().status, 202);
     gate.send(()).unwrap();
     assert_eq!(world.post(&[STRUCTURED], READING).status, 202, "there is room again");
+}
+
+#[test]
+fn bodies_that_never_end_are_given_up_and_others_are_served_meanwhile() {
+    let open = "[push]\nwithout_token = true";
+    let world = World::patient(new_log(), open, Duration::from_millis(700));
+    let head = "POST /v1/events HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\
+        content-type: application/cloudevents+json\r\ncontent-length: 1000\r\n\r\n";
+    let slow = |_| {
+        let mut stream = TcpStream::connect(world.at).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..20).map(slow).collect();
+    for _ in 0..10 {
+        // A byte now and then.
+        slow.iter_mut().for_each(|stream| _ = stream.write_all(b" "));
+        assert_eq!(world.post(&[STRUCTURED], READING).status, 202);
+    }
+    for mut stream in slow {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"slow\""), "{answer}");
+    }
+    assert_eq!(world.count(topics::AQI_READINGS), 10);
 }

@@ -16,6 +16,8 @@ use std::io::{IsTerminal, Write};
 use tocsin_domain::dead_letter::ascii_json;
 use tocsin_domain::topics::parse_duration;
 use tocsin_domain::{Id, Micros};
+use tocsin_ingest::pause::{self, Whom};
+use tocsin_ingest::push;
 use tocsin_stream::letters::{Filter, Letters};
 
 /// Runs one of them.
@@ -141,9 +143,12 @@ fn drop_all(args: &DlqDropArgs) -> anyhow::Result<()> {
 fn resume(place: &Place, source: &str) -> anyhow::Result<()> {
     let now = facts::now();
     let settings = Settings::load(&place.config, now)?;
-    let config = settings.source(source)?;
+    let whom = match push::whom(&settings.push, &settings.sources, source) {
+        Some(producer) => producer,
+        None => Whom::source(settings.source(source)?),
+    };
     let log = backend::existing_log(&settings, &place.data)?;
-    match tocsin_ingest::pause::resume(&*log, config, (&who(), now))? {
+    match pause::resume(&*log, &whom, (&who(), now))? {
         Some(pause) => print(&format!("resumed: {source}, which was paused since {}\n", pause.at)),
         None => {
             let text = format!("{source} is not paused, as it is configured here");

@@ -32,7 +32,10 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<()> {
     for path in &args.files {
         let import = Import::new(log.clone(), source, Arc::new(facts::now));
         let wrong = |text: String| Exit::error(Kind::Configuration, text);
-        let before = rate.take().map_or_else(|| Rate::of(source), Ok).map_err(wrong)?;
+        let before = rate
+            .take()
+            .map_or_else(|| Rate::of(source.pause_above.as_deref()), Ok)
+            .map_err(wrong)?;
         let mut import = import.map_err(wrong)?.again(args.again).pausing(before);
         let bar = bar(path);
         let report = import.import(path, &mut |progress| show(&bar, &progress))?;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tocsin_ingest::datasets::http::{self, Uploads};
 use tocsin_ingest::folders::News;
 use tocsin_ingest::own_topics::is_topic;
+use tocsin_ingest::pause::{self, Guard};
 use tocsin_ingest::push::settings::PushConfig;
 use tocsin_ingest::push::{self, Push, PushError, ROUTE};
 use tocsin_ingest::{Folders, Office, Poller, SourceConfig};
@@ -34,7 +35,7 @@ fn idle(settings: &Settings) -> Option<&'static str> {
 }
 
 fn start(host: &mut Host) -> anyhow::Result<()> {
-    own_topics::start(host)?;
+    let mut guards = own_topics::start(host)?;
     let (vitals, stop) = (host.vitals.clone(), host.stop.clone());
     let sources = &host.settings.sources;
     let observer = host.observer("ingest");
@@ -67,11 +68,27 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
         };
         folders.run(&go_on, &mut |news| tell(&vitals, &news))
     })?;
-    if host.settings.push.is_on() { start_push(host) } else { Ok(()) }
+    if host.settings.push.is_on() {
+        guards.extend(start_push(host)?);
+    }
+    keep_looking(host, guards)
 }
 
-/// Takes events on an address of its own if one is named, else beside the pages if they are here.
-fn start_push(host: &mut Host) -> anyhow::Result<()> {
+/// Has somebody look after what is paused.
+fn keep_looking(host: &mut Host, guards: Vec<Arc<Guard>>) -> anyhow::Result<()> {
+    if guards.is_empty() {
+        return Ok(());
+    }
+    let (log, vitals, stop) = (host.log(), host.vitals.clone(), host.stop.clone());
+    host.spawn("pauses", move || {
+        let (go_on, tell) = (|pause| !stop.sleep(pause), |news: News<'_>| tell(&vitals, &news));
+        pause::keep_looking(&guards, &*log, &facts::now, &go_on, &tell)
+    })
+}
+
+/// Takes events on an address of its own if one is named, else beside the pages if they are here; gives
+/// who stands before each producer.
+fn start_push(host: &mut Host) -> anyhow::Result<Vec<Arc<Guard>>> {
     let settings = &host.settings;
     let configured = (&settings.push, &*settings.sources);
     let metrics = host.vitals.metrics.clone();
@@ -97,6 +114,7 @@ fn start_push(host: &mut Host) -> anyhow::Result<()> {
     };
     let stop = host.stop.clone();
     host.spawn("push", move || writer.run(&stop))?;
+    let guards = push.guards();
     let router = push.router().merge(uploads(host)?);
     match own {
         None => host.beside = std::mem::take(&mut host.beside).merge(router),
@@ -111,7 +129,7 @@ fn start_push(host: &mut Host) -> anyhow::Result<()> {
             tracing::info!("events are taken at http://{at}{ROUTE}");
         }
     }
-    Ok(())
+    Ok(guards)
 }
 
 /// Takes data sets from whoever may push their rows.
@@ -123,7 +141,8 @@ fn uploads(host: &Host) -> anyhow::Result<axum::Router> {
     std::fs::create_dir_all(&spool).with_context(|| {
         format!("cannot make {}, where uploads lie while they are read", spool.display())
     })?;
-    let (settings, gate) = (&host.settings, push::gate(&host.settings.push));
+    let settings = &host.settings;
+    let gate = push::gate(&settings.push).map_err(|text| Exit::error(Kind::Configuration, text))?;
     let uploads = Uploads::new(host.log(), &settings.datasets, spool, gate, Arc::new(facts::now));
     Ok(http::router(uploads))
 }

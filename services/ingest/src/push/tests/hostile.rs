@@ -13,7 +13,7 @@ fn reader() -> (Reader, Producers) {
         Document::parse(&format!("[push]\nwithout_token = true\n{SOURCES}"), "t").unwrap();
     let sources = sources_section(&document).unwrap();
     let reader = Reader::new(&sources, 100).unwrap();
-    (reader, Producers::new(&section(&document).unwrap()))
+    (reader, Producers::new(&section(&document).unwrap(), &sources).unwrap())
 }
 
 fn form(shape: Shape, lenient: bool) -> Form {
@@ -107,7 +107,7 @@ fn ten_thousand_hostile_bodies_are_refused_or_taken() {
             now: Micros(1_000_000),
         };
         match reader.read(&request) {
-            Ok((lot, answer)) => {
+            Ok(Taken { lot, answer, .. }) => {
                 *counts.borrow_mut().0 += 1;
                 prop_assert!(answer.received <= 100);
                 // An order, or a dead letter with some words around what was sent.
