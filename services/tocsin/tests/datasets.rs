@@ -1,5 +1,6 @@
 //! Data sets end to end on the real program: by command, by folder and over HTTP the same events;
-//! and `kill -9` in the middle, after which each row is there once.
+//! and `kill -9` in the middle, after which each row is there once. On one machine, and the last on a
+//! cluster as well.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,47 +15,46 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Running, root, serve, tocsin, until};
+use support::world::{Backend, World};
+use support::{Running, root, serve, until};
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::{DatasetRow, DatasetRowKind};
 use tocsin_domain::topics::{DATASETS_ROWS, DEAD_LETTERS};
 use tocsin_domain::{Id, TopicPartition, wire};
-use tocsin_stream::embedded::Sync;
 use tocsin_stream::{Log, LogError};
 
 const NAMES: [&str; 3] = ["namespaces", "columns", "datapoints"];
 
 /// A directory with a configuration and its data.
 struct Place {
-    directory: tempfile::TempDir,
+    world: World,
 }
 
 impl Place {
-    fn new() -> Place {
-        let directory = tempfile::tempdir().unwrap();
+    fn new(backend: Backend) -> Place {
         let example = root().join("examples/datasets/catalogue.toml");
         let example = std::fs::read_to_string(example).unwrap();
         let text = example.replace("# folder =", "folder =");
         assert!(text.contains("\nfolder = \"incoming\""), "the example shows how");
         let text = format!("{text}\n[push]\nwithout_token = true\n");
-        std::fs::write(directory.path().join("tocsin.toml"), text).unwrap();
-        std::fs::create_dir(directory.path().join("incoming")).unwrap();
-        Place { directory }
+        let world = World::of_restarts(backend, &text);
+        std::fs::create_dir(world.path("incoming")).unwrap();
+        world.prepare();
+        Place { world }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.world.path(name)
     }
 
     fn command(&self, words: &[&str]) -> std::process::Command {
-        let mut command = tocsin();
-        command.args(words).arg("--config").arg(self.path("tocsin.toml"));
-        command.arg("--data").arg(self.path("data")).env("TOCSIN_LOG", "error");
+        let mut command = self.world.command(words);
+        command.env("TOCSIN_LOG", "error");
         command
     }
 
     fn log(&self) -> Arc<dyn Log> {
-        tocsin::backend::open_log(&self.path("data"), Sync::Normal).unwrap()
+        self.world.log()
     }
 
     fn import(&self, files: &[PathBuf]) -> std::process::Command {
@@ -124,7 +124,7 @@ fn by_command_by_folder_and_over_http_come_the_same_events() {
     let example = root().join("examples/datasets/catalogue");
     let paths = NAMES.map(|name| example.join(format!("{name}.csv")));
 
-    let by_command = Place::new();
+    let by_command = Place::new(Backend::OneMachine);
     let anomalies = by_command.path("anomalies.csv");
     let output = by_command.import(&paths).arg("--anomalies").arg(&anomalies).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -146,7 +146,7 @@ fn by_command_by_folder_and_over_http_come_the_same_events() {
     let wanted = found(&*by_command.log());
     assert_eq!((wanted.0.len(), wanted.1.len()), (19, 9));
 
-    let by_folder = Place::new();
+    let by_folder = Place::new(Backend::OneMachine);
     let (service, _) = serve(&mut by_folder.command(&["up"]));
     for path in &paths {
         std::fs::copy(path, by_folder.path("incoming").join(path.file_name().unwrap())).unwrap();
@@ -157,7 +157,7 @@ fn by_command_by_folder_and_over_http_come_the_same_events() {
     drop(service);
     assert_eq!(found(&*by_folder.log()), wanted);
 
-    let by_http = Place::new();
+    let by_http = Place::new(Backend::OneMachine);
     let (service, url) = serve(&mut by_http.command(&["up"]));
     let (status, answer) = post(&url, &read(&example)).unwrap();
     assert_eq!((status, &answer["report"]["rows"]), (201, &27.into()), "{answer}");
@@ -194,36 +194,51 @@ fn big(directory: &Path, rows: usize) -> [PathBuf; 3] {
 
 #[test]
 fn whenever_it_is_killed_each_row_is_there_once() {
+    killed(Backend::OneMachine);
+}
+
+#[test]
+fn whenever_it_is_killed_each_row_is_in_the_log_of_a_cluster_once() {
+    killed(Backend::Cluster);
+}
+
+fn killed(backend: Backend) {
     const ROWS: usize = 60_000;
-    let kills: u64 =
-        std::env::var("TOCSIN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(16);
-    let place = Place::new();
-    let paths = big(place.directory.path(), ROWS);
+    let kills = backend.kills("TOCSIN_KILLS", 16);
+    let place = Place::new(backend);
+    let paths = big(&place.path(""), ROWS);
     let quiet = |mut command: std::process::Command| {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
+    let rows = || found(&*place.log()).0.len();
+    // Over HTTP each process ends inside the upload, and the next one goes on behind what it committed.
+    for kill in 0..kills / 2 {
+        let before = rows();
+        let mut up = place.command(&["up"]);
+        let (service, url) =
+            serve(up.env("TOCSIN_CRASH_AT", format!("dataset-commit:{}", 3 - kill % 2)));
+        assert!(post(&url, &read(&place.path(""))).is_err(), "it ends before it can answer");
+        drop(service);
+        let left = std::fs::read_dir(place.path("data/uploads")).unwrap().count();
+        assert_eq!(left, 0, "a killed process leaves no upload behind");
+        until("what it committed is there", || rows() > before);
+        assert!(rows() < ROWS, "it was killed in the middle");
+    }
     let mut midway = 0;
     for kill in 0..kills / 2 {
+        let before = rows();
         let running = Running(quiet(place.import(&paths)).spawn().unwrap());
         std::thread::sleep(Duration::from_millis(120 + 60 * kill));
         drop(running);
-        let rows = found(&*place.log()).0.len();
-        midway += usize::from(rows > 0 && rows < ROWS);
-    }
-    for kill in 0..kills / 2 {
-        let (service, url) = serve(&mut place.command(&["up"]));
-        let files = read(place.directory.path());
-        let posted = std::thread::spawn(move || post(&url, &files).is_ok());
-        std::thread::sleep(Duration::from_millis(30 + 60 * kill));
-        drop(service);
-        posted.join().unwrap();
-        let left = std::fs::read_dir(place.path("data/uploads")).unwrap().count();
-        assert_eq!(left, 0, "a killed process leaves no upload behind");
+        let after = rows();
+        midway += usize::from(after > before && after < ROWS);
     }
     let last = quiet(place.import(&paths)).status().unwrap();
     assert_eq!(last.code(), Some(5), "the short row and the broken references are told");
 
+    // What is committed in a cluster is seen a moment later.
+    until("all of it is there", || found(&*place.log()).0.len() >= ROWS + 4);
     let mut seen = std::collections::HashSet::<Id>::new();
     let (mut lines, mut borders, mut times) = (0, Vec::new(), Vec::new());
     each(&*place.log(), DATASETS_ROWS, &mut |bytes| {

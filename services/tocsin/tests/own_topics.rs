@@ -301,6 +301,7 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     assert!(world.dead().is_empty());
     assert_eq!(process.metric("tocsin_partitions_waiting", "topic-orders"), 0.0);
     poison(&world, first);
+    a_flood_is_paused(&world, &process);
     assert_eq!(process.terminate(), Some(0));
 
     // What was asked for once is kept: the next process needs no registry.
@@ -386,6 +387,32 @@ fn poison(world: &World, known: u32) {
         lines(&world.events(topics::ORDERS_ROWS), &["/origin"])
             .contains(&"acme.lines/0/2:1".to_owned())
     );
+}
+
+/// A topic mostly of poison waits before it floods, until somebody lets it go on.
+fn a_flood_is_paused(world: &World, process: &Process) {
+    let before = world.dead().len();
+    let mut flood: Vec<_> = (0..150).map(|n| (0, "k", csv(&format!("bad,{n}x,1,now")))).collect();
+    flood.push((0, "k", csv("lamp,1,7,2024-03-01T00:00:04Z")));
+    world.produce("acme.lines", &flood);
+    let paused = || process.metric("tocsin_source_paused", "\"lines\"");
+    until("the source is paused", || paused() == 1.0);
+    let dead = world.dead().len() - before;
+    assert!((90..=100).contains(&dead), "{dead} letters: those before count as well");
+    let ready = process.ready();
+    assert_eq!(ready["ready"], true, "the others go on: {ready}");
+    assert!(ready["paused"]["lines"].as_str().unwrap().contains("of the last 100 rows"), "{ready}");
+    assert_eq!(process.metric("tocsin_partitions_waiting", "topic-lines"), 0.0);
+    world.produce("acme.sensors", &[(0, "s", sensor(8))]);
+    until("the others go on", || world.events(topics::AQI_READINGS).len() == 3);
+    assert_eq!(world.dead().len() - before, dead, "nothing more of it is committed");
+
+    let said = run(&world.at, &["dlq", "resume", "lines"]).unwrap();
+    assert!(said.contains("resumed: lines"), "{said}");
+    let lamp = || lines(&world.events(topics::ORDERS_ROWS), &["/subject"]).contains(&"lamp".into());
+    until("it goes on where it was", lamp);
+    assert_eq!(world.dead().len() - before, 150, "each once");
+    until("that is told", || paused() == 0.0);
 }
 
 const SENSORS: u32 = 40_000;

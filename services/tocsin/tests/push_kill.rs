@@ -1,5 +1,6 @@
 //! `kill -9` while producers push with retries: every event that was answered with 202 is in the log,
-//! and none is there twice, because each push has an idempotency key.
+//! and none is there twice, because each push has an idempotency key. On one machine, and the same on a
+//! cluster.
 //!
 //! `TOCSIN_PUSH_KILLS=100` for more kills; `TOCSIN_KILL_SEED` for others.
 
@@ -20,12 +21,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::chaos::{Dice, ended_within, number};
-use support::{Running, tocsin, until};
+use support::world::{Backend, World};
+use support::{Running, until};
 use tocsin_domain::event::Reading;
 use tocsin_domain::topics::AQI_READINGS;
 use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_domain::{TopicPartition, topics};
-use tocsin_stream::embedded::Sync;
 use tocsin_stream::{Log, LogError};
 
 const PRODUCERS: u64 = 4;
@@ -95,17 +96,24 @@ fn found(log: &dyn Log) -> BTreeMap<String, u64> {
 
 #[test]
 fn what_was_accepted_is_in_the_log_once_whenever_the_process_dies() {
-    let (kills, seed) = (number("TOCSIN_PUSH_KILLS", 8), number("TOCSIN_KILL_SEED", 1));
-    let directory = tempfile::tempdir().unwrap();
-    let [data, config] = ["data", "tocsin.toml"].map(|name| directory.path().join(name));
+    killed(Backend::OneMachine);
+}
+
+#[test]
+fn what_was_accepted_is_in_the_log_of_a_cluster_once_whenever_the_process_dies() {
+    killed(Backend::Cluster);
+}
+
+fn killed(backend: Backend) {
+    let (kills, seed) = (backend.kills("TOCSIN_PUSH_KILLS", 8), number("TOCSIN_KILL_SEED", 1));
     // A port that is free: every start must take the same one, as the producers know no other.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = format!("[push]\nlisten = \"{free}\"\nwithout_token = true\n");
-    std::fs::write(&config, text).unwrap();
+    let world = World::of_restarts(backend, &text);
+    world.prepare();
     let up = |crash: Option<String>| {
-        let mut command = tocsin();
-        command.arg("up").arg("--config").arg(&config).arg("--data").arg(&data);
-        command.args(["--listen", "127.0.0.1:0"]).env("TOCSIN_LOG", "error");
+        let mut command = world.command(&["up", "--listen", "127.0.0.1:0"]);
+        command.env("TOCSIN_LOG", "error");
         command.envs(crash.map(|at| ("TOCSIN_CRASH_AT", at)));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Running(command.spawn().unwrap())
@@ -136,7 +144,7 @@ fn what_was_accepted_is_in_the_log_once_whenever_the_process_dies() {
     producers.into_iter().for_each(|producer| producer.join().unwrap());
     drop(last);
 
-    let log = tocsin::backend::open_log(&data, Sync::Normal).unwrap();
+    let log = world.log();
     let found = found(&*log);
     let accepted = told.accepted.lock().unwrap();
     let lost: Vec<_> = accepted.iter().filter(|id| !found.contains_key(*id)).collect();

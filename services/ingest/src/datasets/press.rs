@@ -16,7 +16,7 @@ use tocsin_domain::event::{DatasetRow, DatasetRowKind, subject_key};
 use tocsin_domain::topics::{DATASETS_ROWS, DEAD_LETTERS};
 use tocsin_domain::{Id, Micros, wire};
 use tocsin_stream::log::PATIENCE;
-use tocsin_stream::{CommitError, Log, Transaction, Worker};
+use tocsin_stream::{CommitError, Log, Transaction, Worker, crash};
 
 /// Bytes of rows in a transaction, after which it is committed even if it has few.
 const BATCH_BYTES: usize = 4 << 20;
@@ -176,6 +176,7 @@ impl<'l> Press<'l> {
         let builder = self.transaction.to(self.receipts, &self.receipt_key);
         builder.push(&self.receipt_key, Some(&value));
         self.transaction.time = self.now;
+        crash::point("dataset-commit");
         self.try_commit()?;
         self.open = (0, 0);
         self.now = now();

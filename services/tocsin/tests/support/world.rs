@@ -26,13 +26,31 @@ pub struct World {
     directory: tempfile::TempDir,
 }
 
+impl Backend {
+    /// How often a process is killed in a test: less often where every start is slow.
+    pub fn kills(self, variable: &str, on_one_machine: u64) -> u64 {
+        let default = if self == Backend::Cluster { 4 } else { on_one_machine };
+        super::chaos::number(variable, default)
+    }
+}
+
 impl World {
     /// With this configuration; what says where log and tables are is put before it.
     pub fn new(backend: Backend, configuration: &str) -> World {
+        World::with(backend, "", configuration)
+    }
+
+    /// The same for processes that are killed and started again: each keeps its partitions, so that
+    /// nobody waits for the end of the one before.
+    pub fn of_restarts(backend: Backend, configuration: &str) -> World {
+        World::with(backend, "membership = \"static\"", configuration)
+    }
+
+    fn with(backend: Backend, more: &str, configuration: &str) -> World {
         let directory = tempfile::tempdir().unwrap();
         let is_cluster = backend == Backend::Cluster;
         let servers = is_cluster.then(|| Servers::start(directory.path()));
-        let sections = servers.as_ref().map(|servers| servers.sections("")).unwrap_or_default();
+        let sections = servers.as_ref().map(|servers| servers.sections(more)).unwrap_or_default();
         let world = World { servers, directory };
         std::fs::write(world.config(), sections + configuration).unwrap();
         world
