@@ -1,5 +1,6 @@
 //! What somebody who pushes sees: real HTTP to a real listener, and the log behind it.
 
+mod again;
 mod hostile;
 
 use super::settings::Pushed;
@@ -71,6 +72,12 @@ struct Got {
     body: serde_json::Value,
 }
 
+fn configured(text: &str) -> (PushSettings, Vec<SourceConfig>) {
+    let hash: String = token_hash(b"s3cret").iter().map(|b| format!("{b:02x}")).collect();
+    let document = Document::parse(&text.replace("HASH", &hash), "t.toml").unwrap();
+    (section(&document).unwrap(), sources_section(&document).unwrap())
+}
+
 fn new_log() -> Arc<MemoryLog> {
     let log = MemoryLog::new();
     log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
@@ -83,11 +90,11 @@ impl World {
     }
 
     fn on(log: Arc<MemoryLog>, push: &str) -> World {
-        let hash: String = token_hash(b"s3cret").iter().map(|b| format!("{b:02x}")).collect();
-        let text = format!("{push}\n{SOURCES}").replace("HASH", &hash);
-        let document = Document::parse(&text, "t.toml").unwrap();
-        let settings = section(&document).unwrap();
-        let sources = sources_section(&document).unwrap();
+        World::of(log, &format!("{push}\n{SOURCES}"))
+    }
+
+    fn of(log: Arc<MemoryLog>, text: &str) -> World {
+        let (settings, sources) = configured(text);
         let (shared, now) = (log.clone() as Arc<dyn Log>, Arc::new(|| Micros(1_000_000)));
         let made = Push::new(&shared, (&settings, &sources), 0, Metrics::new(), now);
         let (push, writer) = made.map_err(|error| error.to_string()).unwrap();
