@@ -74,7 +74,7 @@ fn what_comes_of_a_letter_is_what_would_have_come_of_its_row() {
         for (letter, same) in letters.iter().zip(each(&[set("")], Some(&*log), &letters)) {
             assert_eq!(same.dead.as_ref(), Some(&letter.reason), "nothing was corrected");
         }
-        let found = each(&[fixed.clone()], Some(&*log), &letters);
+        let found = each(std::slice::from_ref(&fixed), Some(&*log), &letters);
         let made: Vec<_> = found.iter().flat_map(|found| &found.events).collect();
         assert_eq!((made.len(), back), (back, found.iter().filter(|f| f.dead.is_none()).count()));
         let other = memory_log();

@@ -31,8 +31,10 @@ fn again(text: &str, letter: &DeadLetter) -> Outcome {
     Again::new(&settings, &sources).unwrap().reread(letter, index.parse().unwrap())
 }
 
+type Headers = Vec<(&'static str, &'static str)>;
+
 /// Every way in which an event can come: headers, query and body.
-fn ways() -> Vec<(Vec<(&'static str, &'static str)>, &'static str, String)> {
+fn ways() -> Vec<(Headers, &'static str, String)> {
     let new =
         |id: &str| event(id, "com.acme.new", NEW).replace("\"data\"", "\"region\":\"n\",\"data\"");
     let order = event("7", "com.acme.order", DAY);
