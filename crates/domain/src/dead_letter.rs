@@ -37,7 +37,8 @@ pub struct DeadLetter {
     /// The name of the source that read it; empty if it came from a topic of ours.
     #[serde(default)]
     pub source: String,
-    /// The bytes before it that it cannot be read without: the header of a CSV.
+    /// What it cannot be read again without: the header of a CSV, or as JSON what a push or an upload
+    /// said beside it.
     #[serde(with = "hex", default)]
     pub head: Vec<u8>,
     /// Whether only its first bytes are kept, because it was too long.

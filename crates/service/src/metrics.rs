@@ -210,7 +210,8 @@ impl Metrics {
         self.records.get_or_create(&one("service", service)).inc_by(n);
     }
 
-    /// Counts `n` records of which `outcome` became: `processed`, `duplicate`, `late` or `dead`.
+    /// Counts `n` records of which `outcome` became: `processed`, `filtered`, `duplicate`, `late` or
+    /// `dead`.
     pub fn outcome(&self, service: &str, outcome: &str, n: u64) {
         let labels = two(("service", service), ("outcome", outcome));
         self.outcomes.get_or_create(&labels).inc_by(n);

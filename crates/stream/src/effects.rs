@@ -26,10 +26,12 @@ pub struct Effects<W = ()> {
 /// What was counted since the last commit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
-    /// Records that were taken in: each is processed, dead, late or a duplicate.
+    /// Records that were taken in: each is processed, filtered, dead, late or a duplicate.
     pub consumed: u64,
     /// Records that were dead as soon as they were taken in.
     pub dead: u64,
+    /// Records of which nothing was to come.
+    pub filtered: u64,
     /// Dead letters, those of events among them that had waited for their turn.
     pub dead_letters: u64,
     /// Events that came after their subject's watermark.
@@ -90,12 +92,18 @@ impl<W> Effects<W> {
     /// Sets an input aside that can never be processed, with its original bytes. It says when the
     /// log took the input, so that a replay says the same.
     pub fn dead_letter(&mut self, record: &Record<'_>, class: &str, reason: &str) {
-        self.dead_part(record, &record.position().to_string(), class, reason);
+        self.dead_part(record, (&record.position().to_string(), false), class, reason);
     }
 
-    /// The same of a part of an input: `record` has the part's bytes, and `origin` says which part it
-    /// is.
-    pub fn dead_part(&mut self, record: &Record<'_>, origin: &str, class: &str, reason: &str) {
+    /// The same of a part of an input: `record` has the part's bytes, `origin` says which part it is,
+    /// and whether its bytes are `cut`.
+    pub fn dead_part(
+        &mut self,
+        record: &Record<'_>,
+        (origin, cut): (&str, bool),
+        class: &str,
+        reason: &str,
+    ) {
         let position = record.position();
         let of_all = position.to_string() == origin;
         let letter = DeadLetter {
@@ -111,7 +119,7 @@ impl<W> Effects<W> {
             at: record.time,
             source: String::new(),
             head: Vec::new(),
-            cut: false,
+            cut,
         };
         self.tally.dead_letters += 1;
         // An event that waited may come to this long after it was taken in.
@@ -136,6 +144,11 @@ impl<W> Effects<W> {
         out.push_with(record.key, |bytes| wire::write(&late, bytes));
     }
 
+    /// Counts a record of which nothing is to come: it says nothing, or is not wanted.
+    pub fn filtered(&mut self) {
+        self.tally.filtered += 1;
+    }
+
     /// Counts an event that had been seen before and changed nothing.
     pub fn duplicate(&mut self) {
         self.tally.duplicates += 1;
@@ -144,6 +157,11 @@ impl<W> Effects<W> {
     /// Notes the event time of an input, for the watermark that is shown.
     pub fn saw(&mut self, event_time: Micros) {
         self.tally.event_time = self.tally.event_time.max(event_time);
+    }
+
+    /// What was counted since the last commit.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// What would be committed, for looking at.

@@ -5,8 +5,10 @@
 //! Read in this order: what is declared ([`settings`]), what a file is made of ([`text`],
 //! [`layout`], [`cell`]), its rows ([`table`]) and what is wrong with them ([`judge`], [`finding`]),
 //! then one upload: its files ([`upload`]), the passes over them ([`plan`]), and [`load`], which
-//! writes. Uploads come by [`http`], by command, and by [`folder`].
+//! writes. Uploads come by [`http`], by command, and by [`folder`]. What a dead letter is today,
+//! `again` says.
 
+mod again;
 pub mod cell;
 pub mod finding;
 pub mod folder;
@@ -25,6 +27,7 @@ pub mod table;
 pub mod text;
 pub mod upload;
 
+pub(crate) use again::Again;
 pub use finding::{Finding, Kind};
 pub use load::{Loaded, Loader};
 pub use report::Report;

@@ -1,11 +1,15 @@
 //! Topics that somebody else writes: each record becomes events by the mapping of its source, exactly
 //! once, in the transaction that also says how far the topic was read. Nothing is written to them.
 //!
-//! Read in this order: [`format`] says what a record's value says, the step makes events of it.
+//! Read in this order: [`format`] says what a record's value says, the step makes events of it, and
+//! `again` does so with what is a dead letter.
 
+mod again;
 pub mod format;
 mod step;
 
+pub(crate) use again::Again;
+pub use again::source_of;
 pub use format::Format;
 pub use step::OwnTopicStep;
 

@@ -4,10 +4,11 @@
 //!
 //! Read in this order: who may ([`settings`], `producers`), what a request says (`form`, `body`),
 //! what its events are (`read`, `cloud`, `builtin`, `mapped`, `take`), what is kept of them (`lot`,
-//! `keys`) and who writes it (`appender`).
+//! `keys`), who writes it (`appender`), and what a dead letter is today (`again`).
 
 pub mod settings;
 
+mod again;
 mod appender;
 mod body;
 mod builtin;
@@ -23,6 +24,7 @@ mod producers;
 mod read;
 mod take;
 
+pub(crate) use again::Again;
 pub use gate::gate;
 pub use lot::Answer;
 pub use problem::{Refusal, Wrong};

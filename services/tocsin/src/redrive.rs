@@ -18,7 +18,7 @@ use tocsin_domain::{Id, Micros, wire};
 use tocsin_ingest::redrive::Made;
 use tocsin_stream::letters::Letters;
 use tocsin_stream::log::PATIENCE;
-use tocsin_stream::{Log, LogError, Transaction, Worker, WorkerSpec};
+use tocsin_stream::{Log, LogError, Schemas, Transaction, Worker, WorkerSpec};
 
 /// Letters that are planned at a time: what is there already is looked up once for all of them.
 const AT_ONCE: usize = 10_000;
@@ -46,6 +46,8 @@ pub struct Fate {
     pub dead: Option<String>,
     /// Why nothing comes of it.
     pub nothing: String,
+    /// What is wrong with what is written all the same.
+    pub told: Vec<String>,
     /// The records of those.
     #[serde(skip)]
     pub records: Vec<Made>,
@@ -55,6 +57,7 @@ pub struct Fate {
 pub struct Redrive<'a> {
     log: &'a dyn Log,
     settings: &'a Settings,
+    schemas: Option<Arc<dyn Schemas>>,
     /// Who it is, for the facts.
     by: String,
     /// Ids that were planned before in this run: a second row with one is a repeat.
@@ -71,7 +74,13 @@ impl<'a> Redrive<'a> {
     /// Nothing was decided yet.
     pub fn new(log: &'a dyn Log, settings: &'a Settings, by: &str, now: Micros) -> Redrive<'a> {
         let (by, planned, work) = (by.to_owned(), HashSet::new(), Transaction::default());
-        Redrive { log, settings, by, planned, worker: None, work, now }
+        Redrive { log, settings, schemas: None, by, planned, worker: None, work, now }
+    }
+
+    /// Asks there for the schemas of values.
+    #[must_use]
+    pub fn knowing(self, schemas: Option<Arc<dyn Schemas>>) -> Redrive<'a> {
+        Redrive { schemas, ..self }
     }
 
     /// Shuts out everybody else who decides, and gives the letters as they stand then.
@@ -94,12 +103,12 @@ impl<'a> Redrive<'a> {
         wanted: &[Id],
         tell: &mut Tell<'_>,
     ) -> anyhow::Result<()> {
-        let mut judge = Judge::new(self.settings, self.now)?;
+        let mut judge = Judge::new(self.settings, self.schemas.clone(), self.now)?;
         for some in wanted.chunks(AT_ONCE) {
             let these: HashSet<Id> = some.iter().copied().collect();
             let mut fates = Vec::new();
             letters.each::<LogError>(self.log, &|id| these.contains(&id), &mut |letter| {
-                fates.push(fate(&letter, judge.judge(&letter)));
+                fates.push(fate(&letter, judge.judge(&letter, Some(self.log))?));
                 Ok(())
             })?;
             let found = Present::look(self.log, &fates, self.settings)?;
@@ -189,9 +198,10 @@ fn fate(letter: &DeadLetter, judged: tocsin_ingest::redrive::Outcome) -> Fate {
     Fate {
         letter: letter.id,
         origin,
-        topic: letter.topic.clone(),
+        topic: judged.events.first().map_or(&*letter.topic, |made| made.topic).to_owned(),
         dead: judged.dead,
         nothing: judged.nothing.to_owned(),
+        told: judged.told,
         records: judged.events,
         ..Fate::default()
     }
@@ -201,21 +211,28 @@ fn fate(letter: &DeadLetter, judged: tocsin_ingest::redrive::Outcome) -> Fate {
 ///
 /// # Errors
 /// If a source is configured wrong.
-pub fn words(settings: &Settings) -> anyhow::Result<tocsin_api::Redrive> {
-    let judge = Mutex::new(Judge::new(settings, Micros::default())?);
+pub fn words(
+    settings: &Settings,
+    schemas: Option<Arc<dyn Schemas>>,
+) -> anyhow::Result<tocsin_api::Redrive> {
+    let judge = Mutex::new(Judge::new(settings, schemas, Micros::default())?);
     Ok(Arc::new(move |letter| {
         let mut judge = judge.lock().unwrap_or_else(PoisonError::into_inner);
-        let fate = fate(letter, judge.at(facts::now()).judge(letter));
-        let count = fate.records.len();
-        match fate.dead {
-            Some(reason) => format!("still dead: {reason}"),
-            None if count == 0 => format!("nothing comes of it: {}", fate.nothing),
-            None => format!(
-                "gives {count} events for {}, less those that are there already",
-                fate.topic
-            ),
+        match judge.at(facts::now()).judge(letter, None) {
+            Ok(judged) => in_words(&fate(letter, judged)),
+            Err(error) => error.to_string(),
         }
     }))
+}
+
+fn in_words(fate: &Fate) -> String {
+    let (count, topic) = (fate.records.len(), &fate.topic);
+    let first = match &fate.dead {
+        Some(reason) => format!("still dead: {reason}"),
+        None if count == 0 => format!("nothing comes of it: {}", fate.nothing),
+        None => format!("gives {count} events for {topic}, less those that are there already"),
+    };
+    std::iter::once(&first).chain(&fate.told).map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// One letter's fate, written nowhere.
@@ -224,12 +241,12 @@ pub fn words(settings: &Settings) -> anyhow::Result<tocsin_api::Redrive> {
 /// If the log does not answer.
 pub fn of_one(
     log: &dyn Log,
-    settings: &Settings,
+    (settings, schemas): (&Settings, Option<Arc<dyn Schemas>>),
     letter: &DeadLetter,
     now: Micros,
 ) -> anyhow::Result<Fate> {
-    let mut judge = Judge::new(settings, now)?;
-    let mut fate = fate(letter, judge.judge(letter));
+    let mut judge = Judge::new(settings, schemas, now)?;
+    let mut fate = fate(letter, judge.judge(letter, Some(log))?);
     let found = Present::look(log, std::slice::from_ref(&fate), settings)?;
     found.sort_out(&mut fate, &mut HashSet::new());
     Ok(fate)

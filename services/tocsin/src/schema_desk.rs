@@ -3,12 +3,12 @@
 //! An id is never given twice, so nothing that is known is asked for again.
 
 use crate::registry::{Named, Registry, RegistryError};
-use crate::settings::RegistryOptions;
+use crate::settings::{RegistryOptions, Settings};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tocsin_service::Stop;
 use tocsin_stream::{Known, Schemas};
@@ -61,6 +61,35 @@ impl Schemas for Desk {
         let reason = state.wanted.entry(id).or_insert_with(asking).clone();
         self.asked.notify_one();
         Known::NotYet(reason)
+    }
+}
+
+/// A desk for a command that waits for the answer: it asks itself, and once the registry did not
+/// answer, nothing more.
+#[derive(Debug)]
+pub struct Asking {
+    desk: Desk,
+    away: OnceLock<String>,
+}
+
+impl Asking {
+    /// Of the registry of the settings, if there is one; it knows what was kept in `data`.
+    pub fn of(settings: &Settings, data: Option<&Path>) -> Option<Arc<dyn Schemas>> {
+        let desk = Desk::new(settings.registry.as_ref()?, data);
+        Some(Arc::new(Asking { desk, away: OnceLock::new() }))
+    }
+}
+
+impl Schemas for Asking {
+    fn look_up(&self, id: u32) -> Known {
+        match (self.desk.look_up(id), self.away.get()) {
+            (Known::NotYet(_), Some(reason)) => Known::NotYet(reason.clone()),
+            (Known::NotYet(_), None) => match self.desk.ask(id) {
+                Ok(()) => self.desk.look_up(id),
+                Err(reason) => Known::NotYet(self.away.get_or_init(|| reason).clone()),
+            },
+            (known, _) => known,
+        }
     }
 }
 

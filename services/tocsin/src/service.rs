@@ -212,9 +212,10 @@ fn count(vitals: &Vitals, part: &'static str, turn: &Turn) {
         metrics.committed(part, turn.commit);
         metrics.records(part, turn.records);
         let tally = &turn.tally;
-        let aside = tally.dead + tally.late_events + tally.duplicates;
+        let aside = tally.filtered + tally.dead + tally.late_events + tally.duplicates;
         for (outcome, count) in [
             ("processed", tally.consumed.saturating_sub(aside)),
+            ("filtered", tally.filtered),
             ("dead", tally.dead),
             ("late", tally.late_events),
             ("duplicate", tally.duplicates),

@@ -1,6 +1,7 @@
 //! Dead letters as a user has them: a dirty file, the list, one letter, a corrected configuration, a dry
 //! run, a redrive that gives each event and each mail once, however often it is killed; dropping; a
-//! source that is paused; and the page. On one machine, and the same on a cluster.
+//! source that is paused; and the page. On one machine, and the same on a cluster. Then what was pushed,
+//! and the rows of data sets.
 
 #![allow(
     clippy::unwrap_used,
@@ -372,7 +373,7 @@ not_equals = "-200"
     }
     assert_eq!(records(&text, "ingest"), all);
     for service in ["detect", "project"] {
-        let outcomes = ["processed", "duplicate", "late", "dead"].map(|outcome| {
+        let outcomes = ["processed", "filtered", "duplicate", "late", "dead"].map(|outcome| {
             figure(
                 &text,
                 &format!("tocsin_outcomes_total{{service=\"{service}\",outcome=\"{outcome}\"}}"),
@@ -381,4 +382,124 @@ not_equals = "-200"
         assert_eq!(outcomes.iter().sum::<u64>(), records(&text, service), "{service} {outcomes:?}");
     }
     dlq(&world, &["list"]).ended(0, &[&format!("{dead} letters in 1 groups")]);
+}
+
+const SHOP: &str = r#"
+[push]
+without_token = true
+
+[[sources]]
+name = "shop"
+kind = "json-lines"
+event = "order-row"
+type = "com.acme.order"
+subject = "lamp"
+price = "{price}"
+currency = "EUR"
+time = "{at}"
+"#;
+
+/// Pushes what may be wrong in a part; what is answered.
+fn push(url: &str, (content, query): (&str, &str), body: &str) -> Value {
+    let request = ureq::post(format!("{url}/v1/events{query}")).header("content-type", content);
+    let request = request
+        .header("prefer", "handling=lenient")
+        .header("idempotency-key", body.len().to_string());
+    request.send(body).unwrap().body_mut().read_json().unwrap()
+}
+
+/// The hashes of all groups.
+fn groups(world: &World) -> Vec<String> {
+    let list = json(&dlq(world, &["list", "--json"]).ended(0, &[]));
+    let groups = list["groups"].as_array().unwrap().iter();
+    groups.map(|group| group["hash"].as_str().unwrap().to_owned()).collect()
+}
+
+fn redrive(world: &World, more: &[&str]) -> Said {
+    let groups = groups(world);
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    dlq(world, &[&["redrive"], more, &groups].concat())
+}
+
+#[test]
+fn what_was_pushed_comes_back_once_even_if_some_of_it_was_sent_again() {
+    let world = World::new(Backend::OneMachine, &format!("{SHOP}{DETECTOR}"));
+    let (up, url) = world.up();
+    let order = |n: u32| format!(r#"{{"price":"{n}.50","at":"01.03.2024"}}"#);
+    let event = |n: u32| {
+        let head = r#""specversion":"1.0","source":"/a","type":"com.acme.order""#;
+        format!(r#"{{{head},"id":"{n}","data":{}}}"#, order(n))
+    };
+    let batch = format!("[{},{}]", event(1), event(2));
+    let lines = format!("{}\n{}\n{{\"price\":\"x\",\"at\":\"01.03.2024\"}}\n", order(3), order(4));
+    let one = ("application/cloudevents+json", "");
+    let pushed = push(&url, ("application/cloudevents-batch+json", ""), &batch);
+    assert_eq!((&pushed["written"], &pushed["dead_letters"]), (&0.into(), &2.into()), "{pushed}");
+    let pushed = push(&url, ("application/x-ndjson", "?source=shop"), &lines);
+    assert_eq!(pushed["dead_letters"], 3, "{pushed}");
+    redrive(&world, &[]).ended(5, &["0 events would be written", "5 still dead"]);
+
+    drop(up);
+    rewrite(&world, "\"{at}\"\n", "\"{at}\"\ntime_format = \"%d.%m.%Y\"\n");
+    let (_up, url) = world.up();
+    assert_eq!(push(&url, one, &event(1))["written"], 1);
+    let shown = groups(&world).into_iter().map(|hash| page(&format!("{url}/dead-letters/{hash}")));
+    assert!(shown.collect::<String>().contains("gives 1 events for orders.rows"));
+    let plan = json(&redrive(&world, &["--json"]).ended(5, &["1 letters are still dead"]));
+    let sum = &plan["sum"];
+    assert_eq!((&sum["written"], &sum["present"]), (&3.into(), &1.into()), "{plan}");
+    let events = || facts(&*world.log(), topics::ORDERS_ROWS);
+    assert_eq!(events().len(), 1, "a plan writes nothing");
+    redrive(&world, &["--yes"]).ended(5, &["3 events written, 1 there already", "\"…\" is not"]);
+    assert_eq!((events().len(), events().values().max()), (4, Some(&1)), "each once");
+    dlq(&world, &["list"]).ended(0, &["1 letters in 1 groups"]);
+    // Who may not push any more brings nothing back.
+    rewrite(&world, "without_token = true", "without_token = false");
+    redrive(&world, &[]).ended(5, &["no producer is called \"default/anyone\" any more"]);
+}
+
+const CATALOGUE: &str = r#"
+[[datasets]]
+name = "catalogue"
+[[datasets.files]]
+name = "owners"
+key = ["id"]
+[[datasets.files]]
+name = "columns"
+key = ["id"]
+types = { size = "whole" }
+references = { owner = "owners.id" }
+"#;
+
+#[test]
+fn rows_of_a_data_set_come_back_while_their_upload_is_the_newest() {
+    let world = World::new(Backend::OneMachine, CATALOGUE);
+    let upload = |columns: &str| {
+        let files = [("owners.csv", "id,name\no1,Ann\n"), ("columns.csv", columns)];
+        let mut command = world.command(&["import", "--dataset", "catalogue"]);
+        for (name, text) in files {
+            std::fs::write(world.path(name), text).unwrap();
+            command.arg(world.path(name));
+        }
+        run(&mut command)
+    };
+    let first = "id,owner,size\nc1,o1,3\nc2,o1,2.5\nc3,o9,1.5\nc4,o1,much\n";
+    upload(first).ended(5, &["5 rows, 2 events, 0 blank, 3 dead letters"]);
+    redrive(&world, &[]).ended(5, &["0 events would be written", "3 still dead"]);
+    rewrite(&world, "\"whole\"", "\"decimal\"");
+    let told = "would write";
+    let plan = redrive(&world, &[]).ended(5, &[told, "2 events would be written", "1 still dead"]);
+    assert!(plan.out.contains("`owner`: no row has the key \"o9\""), "{}", plan.out);
+    redrive(&world, &["--yes"]).ended(5, &["2 events written, 0 there already"]);
+    let rows = || facts(&*world.log(), topics::DATASETS_ROWS);
+    // With what was opened and closed.
+    assert_eq!((rows().len(), rows().values().max()), (6, Some(&1)));
+
+    // The same upload once more has the same rows, by their ids.
+    let mut again = world.command(&["import", "--dataset", "catalogue", "--again"]);
+    run(again.arg(world.path("owners.csv")).arg(world.path("columns.csv"))).ended(5, &["4 events"]);
+    assert_eq!((rows().len(), rows().values().max()), (6, Some(&2)));
+    upload(&first.replace("much", "9")).ended(5, &["5 events, 0 blank, 0 dead letters"]);
+    let old = redrive(&world, &[]).ended(5, &["another upload of its set came after it"]);
+    assert!(old.out.contains("1 letters: 0 events would be written"), "{}", old.out);
 }

@@ -154,13 +154,24 @@ impl World {
 
     /// Writes as somebody else does: to a partition, with any key.
     fn produce(&self, topic: &str, records: &[(u32, &str, Vec<u8>)]) {
+        let records =
+            records.iter().map(|(partition, key, value)| (*partition, *key, Some(&**value)));
+        self.produce_any(topic, records);
+    }
+
+    /// The same, tombstones too.
+    fn produce_any<'v>(
+        &self,
+        topic: &str,
+        records: impl Iterator<Item = (u32, &'v str, Option<&'v [u8]>)>,
+    ) {
         let spec = WorkerSpec { id: "somebody-else".to_owned(), ..WorkerSpec::default() };
         let mut worker = self.log.worker(&spec).unwrap();
         let mut transaction = Transaction::default();
         transaction.time = facts::now();
         let number = transaction.register(topic, self.log.partitions(topic).unwrap());
         for (partition, key, value) in records {
-            transaction.to_partition(number, *partition).push(key.as_bytes(), Some(value));
+            transaction.to_partition(number, partition).push(key.as_bytes(), value);
         }
         worker.commit(&mut transaction).unwrap();
     }
@@ -447,6 +458,87 @@ fn however_often_it_is_killed_each_event_is_there_once() {
     assert_eq!((seen.len(), twice, kills), (SENSORS as usize, 0, 8));
     assert!(world.dead().is_empty());
     assert_eq!(process.terminate(), Some(0));
+}
+
+/// A sensor that writes its day as nobody else does.
+fn odd_sensor(n: u32) -> Vec<u8> {
+    String::from_utf8(sensor(n)).unwrap().replace("2024-03-01T", "01.03.2024 ").into_bytes()
+}
+
+#[test]
+fn what_was_put_aside_comes_back_and_every_record_is_counted_as_one_thing() {
+    let world = World::start();
+    for (topic, partitions) in TOPICS {
+        world.create(topic, partitions);
+    }
+    let first = world.register("acme.orders-value", ORDER[0]);
+    let (process, later) = (world.ingest(), first + 1);
+    ready(&process);
+    world.produce("acme.orders", &[(0, "k", order(later, "o1", 250, Some("soon")))]);
+    world.produce(
+        "acme.lines",
+        &[(1, "l", csv("desk,1,2.50,2024-03-01T00:00:00Z\nsofa,2,1,01.03.2024 00:00:01Z\n"))],
+    );
+    let odd = odd_sensor(2);
+    let records = [Some(sensor(1)), Some(odd.clone()), None, Some(b"nonsense".to_vec()), None];
+    world.produce_any("acme.sensors", records.iter().map(|value| (3, "s", value.as_deref())));
+    until("all of it is put aside", || world.dead().len() == 4);
+    until("all of it is counted", || {
+        process.metric("tocsin_records_total", "topic-sensors") == 5.0
+    });
+    let outcome = |outcome: &str| {
+        let label = format!("service=\"topic-sensors\",outcome=\"{outcome}\"");
+        process.metric("tocsin_outcomes_total", &label)
+    };
+    let outcomes = ["processed", "filtered", "dead", "duplicate", "late"].map(outcome);
+    assert_eq!(outcomes, [1.0, 2.0, 2.0, 0.0, 0.0]);
+    assert_eq!(process.terminate(), Some(0));
+
+    let ends = || {
+        let topic = |topic: &str| {
+            let partitions = 0..world.log.partitions(topic).unwrap();
+            let end =
+                |partition| world.log.span(&TopicPartition::new(topic, partition)).unwrap().end;
+            partitions.map(end).collect::<Vec<u64>>()
+        };
+        TOPICS.map(|(name, _)| topic(name))
+    };
+    let (before, file) = (ends(), world.at.join("tocsin.toml"));
+    // The schema is there by now, and the configuration knows how days may be written.
+    assert_eq!(world.register("acme.orders-value", ORDER[1]), later);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let known =
+        "unit = \"ug/m3\"\ntime_format = [\"%d.%m.%Y %H:%M:%SZ\", \"%Y-%m-%dT%H:%M:%SZ\"]\n";
+    let known_lines = known.replace("unit = \"ug/m3\"", "currency = \"EUR\"");
+    let text =
+        text.replace("unit = \"ug/m3\"\n", known).replace("currency = \"EUR\"\n", &known_lines);
+    std::fs::write(&file, text).unwrap();
+    let data = world.at.join("dlq").to_str().unwrap().to_owned();
+    let dlq = |words: &[&str]| run(&world.at, &[&["dlq"], words, &["--data", &data]].concat());
+    let letters: Vec<String> = world.dead().iter().map(|letter| letter.id.to_string()).collect();
+    let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+    let plan = dlq(&[&["redrive"], letters.as_slice()].concat()).unwrap_err();
+    assert!(plan.contains("4 letters: 3 events would be written, 0 there already"), "{plan}");
+    let done = dlq(&[&["redrive", "--yes"], letters.as_slice()].concat()).unwrap_err();
+    assert!(done.contains("3 events written") && done.contains("1 still dead"), "{done}");
+    assert_eq!(
+        lines(&world.events(topics::ORDERS_ROWS), &["/subject", "/event_time", "/origin"]),
+        [
+            "LAMP 2024-03-01T08:00:00.123Z acme.orders/0/0",
+            "desk 2024-03-01T00:00:00Z acme.lines/1/0:1",
+            "sofa 2024-03-01T00:00:01Z acme.lines/1/0:2",
+        ]
+    );
+    let readings =
+        || lines(&world.events(topics::AQI_READINGS), &["/subject", "/event_time", "/origin"]);
+    assert_eq!(
+        readings(),
+        ["s1 2024-03-01T00:00:01Z acme.sensors/3/0", "s2 2024-03-01T00:00:02Z acme.sensors/3/1",]
+    );
+    assert_eq!(ends(), before, "nothing goes to the topics of others");
+    // What is sent again adds nothing by its id, and a redrive that ended has nothing left to do.
+    let list = dlq(&["list"]).unwrap();
+    assert!(list.contains("1 letters in 1 groups"), "{list}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub fn exported() -> Exported {
     ];
     for service in services {
         metrics.records(service, 1);
-        for outcome in ["processed", "duplicate", "late", "dead"] {
+        for outcome in ["processed", "filtered", "duplicate", "late", "dead"] {
             metrics.outcome(service, outcome, 1);
         }
         metrics.late_events(service, 1);

@@ -4,6 +4,7 @@
 use super::cell::shown;
 use super::finding::Kind;
 use super::layout::Layout;
+use super::settings::DatasetConfig;
 use std::collections::{HashMap, HashSet};
 use tocsin_domain::Id;
 
@@ -21,6 +22,13 @@ impl Keys {
         Keys(wanted.map(|(_, file)| (*file, HashSet::new())).collect())
     }
 
+    /// None yet, for every file of the set that is named in references.
+    pub fn of_set(set: &DatasetConfig) -> Keys {
+        let named = set.files.iter().flat_map(|file| file.references.values());
+        let wanted = named.filter_map(|to| Some((set.target(to)?.0, HashSet::new())));
+        Keys(wanted.collect())
+    }
+
     /// Whether anybody refers to the file.
     pub fn wanted(&self, file: usize) -> bool {
         self.0.contains_key(&file)
@@ -30,6 +38,17 @@ impl Keys {
     pub fn note(&mut self, file: usize, layout: &Layout, cells: &[&str]) {
         if let (Some(keys), Some(key)) = (self.0.get_mut(&file), key(layout, cells)) {
             keys.insert(key);
+        }
+    }
+
+    /// Notes the key of a row that is an event.
+    pub fn note_event(&mut self, file: usize, set: &DatasetConfig, fields: &[(&str, &str)]) {
+        // A reference is to a key of one column.
+        let [column] = set.files[file].key.as_slice() else { return };
+        let cell = fields.iter().find(|(name, _)| name == column).map(|(_, cell)| cell.trim());
+        if let (Some(keys), Some(cell)) = (self.0.get_mut(&file), cell.filter(|it| !it.is_empty()))
+        {
+            keys.insert(hash([cell].into_iter()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! A file's header against its declaration: delimiter, columns and decimal mark. What is missing,
 //! doubled or without a name refuses the file as a whole, before any row of the set is written.
 
+use super::again::Head;
 use super::settings::{CellType, DatasetConfig, Encoding};
 use super::text::{self, Survey};
 use crate::fields::{Fields, detect_delimiter, is_blank};
@@ -71,6 +72,20 @@ impl Layout {
             None => layout.sample(&mut rows).map_err(broken)?,
         };
         Ok(layout)
+    }
+
+    /// Of a file whose header was kept with a row of it.
+    ///
+    /// # Errors
+    /// If it lacks a column that is needed today.
+    pub(super) fn kept(set: &DatasetConfig, file: usize, head: &Head) -> Result<Layout, String> {
+        let layout = declared(set, file, head.columns.clone())?;
+        Ok(Layout {
+            encoding: set.encoding.unwrap_or(head.encoding),
+            delimiter: head.delimiter,
+            comma: set.decimal.map(|mark| mark == DecimalMark::Comma).or(head.comma),
+            ..layout
+        })
     }
 
     /// Whether most of the first numbers with a mark in them have a comma.

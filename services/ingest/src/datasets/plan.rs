@@ -49,6 +49,8 @@ pub struct Line<'a> {
     pub line: u64,
     /// Its bytes as they stand in the file.
     pub raw: Cow<'a, [u8]>,
+    /// What is known of its file.
+    pub layout: &'a Layout,
     /// What comes of it.
     pub fate: Fate<'a>,
 }
@@ -178,7 +180,8 @@ impl<'u> Plan<'u> {
                     counts.blank += 1;
                     let (line, raw) = (0, Cow::Borrowed(&[][..]));
                     let file = config.name.as_str();
-                    return take(Line { file, name, line, raw, fate: Fate::Blank });
+                    let (layout, fate) = (&sheet.layout, Fate::Blank);
+                    return take(Line { file, name, line, raw, layout, fate });
                 };
                 let found = sheet.judge(&row, &mut judge, &self.keys);
                 for finding in found.into_iter().map(|found| sheet.finding(config, &row, found)) {
@@ -200,7 +203,8 @@ impl<'u> Plan<'u> {
                     _ => counts.events += 1,
                 }
                 let raw = text::original(row.raw, sheet.survey.encoding);
-                take(Line { file: &config.name, name, line: row.line, raw, fate })
+                let (file, layout) = (config.name.as_str(), &sheet.layout);
+                take(Line { file, name, line: row.line, raw, layout, fate })
             };
             sheet.each(self.set, &mut one)?;
             report.file(counts);

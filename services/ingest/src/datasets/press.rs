@@ -1,6 +1,7 @@
 //! The open transaction of an upload, and how far it is. What an earlier try had written goes by
 //! and is not written again; where one row ends and the next begins, it may be cut.
 
+use super::again::Head;
 use super::load::Ending;
 use super::plan::{Fate, Line};
 use super::receipt::{self, Receipt};
@@ -103,13 +104,11 @@ impl<'l> Press<'l> {
         }
         self.open = (self.open.0 + 1, self.open.1 + line.raw.len());
         let (tenant, set) = (self.set.tenant(), self.set.name.as_str());
-        let number = line.line.to_be_bytes();
-        let whose = [tenant.as_bytes(), set.as_bytes()];
-        let parts = [whose[0], whose[1], line.file.as_bytes(), &number, &line.raw];
+        let place = (line.file, line.line, &*line.raw);
         match &line.fate {
             Fate::Blank => {}
             Fate::Event(fields) => self.event(&DatasetRow {
-                id: Id::of("dataset-row", &parts),
+                id: id("dataset-row", self.set, place),
                 tenant,
                 dataset: set,
                 kind: DatasetRowKind::Row,
@@ -121,7 +120,7 @@ impl<'l> Press<'l> {
                 source: set,
             }),
             Fate::Dead(fault) => {
-                let letter = self.letter(Id::of("dead-letter", &parts), &line, fault);
+                let letter = self.letter(id("dead-letter", self.set, place), &line, fault);
                 let builder = self.transaction.to(self.dead, &letter.key);
                 builder.push_with(&letter.key, |out| wire::write(&letter, out));
             }
@@ -152,7 +151,7 @@ impl<'l> Press<'l> {
             service: "ingest".to_owned(),
             at: self.now,
             source: format!("{OF_SET}{}", self.set.name),
-            head: Vec::new(),
+            head: Head::of(line, self.receipt.upload, self.seen),
             cut,
         }
     }
@@ -194,4 +193,10 @@ impl<'l> Press<'l> {
             other => Ending::Restart(other.to_string()),
         })
     }
+}
+
+/// The id of what comes of a row: of what its file stands for, its line and its bytes.
+pub(super) fn id(what: &str, set: &DatasetConfig, (file, line, bytes): (&str, u64, &[u8])) -> Id {
+    let whose = [set.tenant().as_bytes(), set.name.as_bytes(), file.as_bytes()];
+    Id::of(what, &[whose[0], whose[1], whose[2], &line.to_be_bytes(), bytes])
 }

@@ -2,7 +2,7 @@
 //! between them. It says what is declared wrong; it reads no file of a set.
 
 use crate::settings::{DecimalMark, OneOrMany, fits};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tocsin_domain::DEFAULT_TENANT;
@@ -72,7 +72,7 @@ pub struct FileConfig {
 }
 
 /// How bytes are text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
     /// UTF-8.

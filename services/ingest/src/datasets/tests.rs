@@ -12,6 +12,7 @@ use tocsin_service::config::Document;
 use tocsin_stream::Log;
 use tocsin_stream::memory::{Fault, MemoryLog};
 
+mod again;
 mod real;
 
 const SET: &str = r#"

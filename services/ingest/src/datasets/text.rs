@@ -209,6 +209,15 @@ pub fn reader<'r>(content: impl Read + Send + 'r, survey: &Survey) -> io::Result
     })
 }
 
+/// The bytes of one row, as [`reader`] gives them in a file.
+///
+/// # Errors
+/// None that memory does not have.
+pub fn row(bytes: &[u8], encoding: Encoding) -> io::Result<Lines<'_>> {
+    let (hash, mark, line_end) = ([0; 32], false, LineEnd::Lf);
+    reader(bytes, &Survey { bytes: bytes.len() as u64, hash, encoding, mark, line_end })
+}
+
 /// Lines of text.
 pub type Lines<'r> = Box<dyn BufRead + Send + 'r>;
 

@@ -5,7 +5,7 @@ use super::topic;
 use crate::mapping::{Mapping, Origin, RowError};
 use crate::poll::settings::Format as Kind;
 use crate::settings::SourceConfig;
-use crate::source::{Event, File, IngestError, Item, Mark, Sink, Source};
+use crate::source::{Again, Event, File, IngestError, Item, Mark, Sink, Source};
 use crate::sources;
 use serde_json::Value;
 use tocsin_domain::event::{DatasetRow, DatasetRowKind};
@@ -99,6 +99,21 @@ impl Format {
                     item => sink(item),
                 })
                 .map_err(|error| Poison::new("csv", error.to_string()))
+            }
+        }
+    }
+
+    /// The same of one row of a value that has several.
+    ///
+    /// # Errors
+    /// If values have no rows any more, or this cannot be one.
+    pub(super) fn row(&mut self, row: Again<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        match &mut self.0 {
+            Reads::Csv(rows) => rows.reread(row, sink),
+            Reads::Avro(..) | Reads::Json(_) => {
+                let (name, file) = (String::new(), row.at.text.to_owned());
+                let reason = "it is a row of CSV, and `format` of the source says otherwise now";
+                Err(IngestError::Read { name, file, reason: reason.to_owned() })
             }
         }
     }

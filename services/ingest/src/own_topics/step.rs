@@ -52,21 +52,29 @@ impl Step for OwnTopicStep {
             return Err(Poison::paused(&*reason));
         }
         // A tombstone says that a key is gone, and no event of ours can be taken back.
-        let Some(value) = record.value else { return Ok(()) };
+        let Some(value) = record.value else {
+            effects.filtered();
+            return Ok(());
+        };
         self.file = format!("{}/{}", record.topic, record.partition);
         self.text = format!("{}/{}", self.file, record.offset);
         let arrival = if record.time > Micros(0) { record.time } else { now };
         let (file, text) = (self.file.as_str(), self.text.as_str());
         let at = Origin { file, line: record.offset, text, now: arrival };
-        let key = &mut self.key;
+        let (key, mut is_filtered) = (&mut self.key, true);
         self.format.read(value, &at, &mut |item| {
             match item {
                 Item::Event(event) => publish(&event, key, effects),
                 Item::DeadLetter(letter) => bury(&letter, text, record, effects),
-                Item::Skipped(_) | Item::RowEnd(_) | Item::OpenEnd => {}
+                Item::Skipped(_) | Item::RowEnd(_) | Item::OpenEnd => return Ok(()),
             }
+            is_filtered = false;
             Ok(())
-        })
+        })?;
+        if is_filtered {
+            effects.filtered();
+        }
+        Ok(())
     }
 
     /// The record that is too much is committed with its letter, and none after it.
@@ -107,7 +115,7 @@ fn bury(letter: &DeadLetter, whole: &str, record: &Record<'_>, effects: &mut Eff
         true => effects.dead_letter(record, class, reason),
         false => {
             let row = Record { value: Some(&letter.value), ..*record };
-            effects.dead_part(&row, origin, class, reason);
+            effects.dead_part(&row, (origin, letter.cut), class, reason);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What records become: every format, every fault, and hostile bytes.
 
+mod again;
+
 use super::*;
 use crate::sources::testing::config;
 use proptest::prelude::*;
@@ -32,12 +34,18 @@ fn effects() -> Effects {
     Effects::new("topic-own", &[(topics::ORDERS_ROWS, 8), (cursor::TOPIC, 1)], 8, 8)
 }
 
-/// What comes of one record, a line for each event and each dead letter.
-fn of(step: &mut OwnTopicStep, value: Option<&[u8]>) -> Result<Vec<String>, Poison> {
+/// One record, processed.
+fn processed(step: &mut OwnTopicStep, value: Option<&[u8]>) -> Result<Effects, Poison> {
     let (topic, mut effects) = (Arc::<str>::from("acme.x"), effects());
     let time = Micros(1_709_280_000_000_000);
     let record = Record { topic: &topic, partition: 3, offset: 42, time, key: b"key", value };
     step.on_record(&record, Micros(1), &mut Store::default(), &mut effects)?;
+    Ok(effects)
+}
+
+/// What comes of one record, a line for each event and each dead letter.
+fn of(step: &mut OwnTopicStep, value: Option<&[u8]>) -> Result<Vec<String>, Poison> {
+    let effects = processed(step, value)?;
     let mut lines = Vec::new();
     let chunks = effects.transaction().outputs().iter().flat_map(|output| &output.partitions);
     for part in chunks.flat_map(|chunk| chunk.parts()) {

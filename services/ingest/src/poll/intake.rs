@@ -5,6 +5,7 @@ use super::Lost;
 use super::desk::Desk;
 use super::seen::Seen;
 use crate::mapping::DEAD_LETTER_CAP;
+use crate::redrive::ANSWER;
 use crate::source::{Event, File, IngestError, Item, Mark, Source};
 use crate::tally::{Row, Tally};
 use tocsin_domain::dead_letter::DeadLetter;
@@ -171,7 +172,7 @@ pub(super) fn bury(desk: &mut Desk, topic: &str, reason: &str, page: Page<'_>) -
         origin: page.url.to_owned(),
         key,
         value: kept.to_vec(),
-        class: "answer".to_owned(),
+        class: ANSWER.to_owned(),
         reason: reason.to_owned(),
         service: "ingest".to_owned(),
         at: page.now,

@@ -4,6 +4,8 @@
 use super::problem::Refusal;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use tocsin_domain::Id;
 
 /// What may be posted, as `Accept-Post` says it.
 pub(super) const TYPES: &str = "application/cloudevents+json, application/cloudevents-batch+json, \
@@ -42,6 +44,15 @@ pub(super) struct Form {
     pub(super) attributes: Vec<(String, String)>,
 }
 
+/// Where the events of a request stand that have no keys of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// The idempotency key, or the hash of the body.
+    pub(super) name: String,
+    /// Which of the two.
+    pub(super) is_key: bool,
+}
+
 fn bad(code: &'static str, detail: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, code, detail)
 }
@@ -64,6 +75,14 @@ impl Form {
         }
         let (gzip, key, lenient) = (gzip(headers)?, key(headers)?, lenient(headers));
         Ok(Form { shape, gzip, key, lenient, source, attributes })
+    }
+
+    /// What stands for a file: the same body again is the same events, another body is others.
+    pub(super) fn place(&self, body: Id) -> Place {
+        match &self.key {
+            Some(key) => Place { name: key.clone(), is_key: true },
+            None => Place { name: body.to_string(), is_key: false },
+        }
     }
 
     /// What beside the body decides what it means: a key stands for both.

@@ -28,6 +28,12 @@ impl Fault {
     pub(super) fn of(class: &'static str, detail: impl Into<String>) -> Fault {
         Fault { pointer: String::new(), class, detail: detail.into() }
     }
+
+    /// All of it, for a dead letter.
+    pub(super) fn reason(&self) -> String {
+        let place = if self.pointer.is_empty() { "" } else { ": " };
+        format!("{}{place}{}", self.pointer, self.detail)
+    }
 }
 
 /// An object's members, each as it is written.

@@ -91,6 +91,13 @@ impl Producers {
         all.map(|producer| producer.guard.clone()).collect()
     }
 
+    /// Who is called `tenant/name`.
+    pub(super) fn called(&self, whose: &str) -> Option<&Producer> {
+        let all = self.named.iter().map(|(_, producer)| producer).chain(&self.anyone);
+        let mut all = all.map(|producer| &**producer);
+        all.find(|producer| format!("{}/{}", producer.tenant, producer.name) == whose)
+    }
+
     /// Who shows this token; who shows none is refused unless none is needed.
     pub(super) fn find(&self, headers: &HeaderMap) -> Result<Arc<Producer>, Refusal> {
         let refuse = |detail| Err(Refusal::new(StatusCode::UNAUTHORIZED, "token", detail));

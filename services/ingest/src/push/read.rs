@@ -1,9 +1,10 @@
 //! From a body to facts: which events are in it, and who reads each of them. Pure: bytes in, a lot and
 //! its answer out, or the reason why not.
 
+use super::again::Head;
 use super::builtin::About;
 use super::cloud::Envelope;
-use super::form::{Form, Shape};
+use super::form::{Form, Place, Shape};
 use super::json::{Fault, items};
 use super::mapped::{Mapped, Whence};
 use super::problem::Refusal;
@@ -31,6 +32,14 @@ pub(super) struct Request<'a> {
     pub(super) body: &'a [u8],
     /// Its hash.
     pub(super) hash: Id,
+    pub(super) now: Micros,
+}
+
+/// Who sent an event, as which of a request, and when it came.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub(super) producer: &'a Producer,
+    pub(super) index: usize,
     pub(super) now: Micros,
 }
 
@@ -71,40 +80,59 @@ impl Reader {
             bad("utf-8", format!("the body is not UTF-8: the byte at {at} is of no character"))
         })?;
         let body = body.strip_prefix('\u{feff}').unwrap_or(body);
-        let form = request.form;
-        let rules = (form.lenient, self.most);
-        let mut take = Take::new(request.producer, rules, request.now, request.hash);
+        let Request { form, producer, hash, now, .. } = *request;
+        let head = if form.lenient { Head::of(form, hash).bytes() } else { Vec::new() };
+        let mut take = Take::new(producer, (form.lenient, self.most), now, (hash, head));
+        let sent = |index| Sent { producer, index, now };
         match form.shape {
             Shape::Structured => {
                 one_value(body)?;
                 let event = body.trim();
-                take.one(event, |put| self.cloud(Envelope::structured(event)?, request, 0, put));
+                take.one(event, |put| self.structured(event, sent(0), put));
             }
             Shape::Binary => {
                 one_value(body)?;
-                let envelope = || Envelope::binary(&form.attributes, body);
-                take.one(body.trim(), |put| self.cloud(envelope()?, request, 0, put));
+                take.one(body.trim(), |put| self.binary(&form.attributes, body, sent(0), put));
             }
             Shape::Batch => each(body, &mut take, &|index, event, put| {
-                self.cloud(Envelope::structured(event)?, request, index, put)
+                self.structured(event, sent(index), put)
             })?,
             Shape::Json | Shape::Lines => self.plain(body, request, &mut take)?,
         }
         take.done()
     }
 
-    fn cloud(
+    /// A CloudEvent that is one object.
+    pub(super) fn structured(
         &self,
-        envelope: Envelope<'_>,
-        request: &Request<'_>,
-        index: usize,
+        event: &str,
+        sent: Sent<'_>,
         put: &mut Put<'_>,
     ) -> Result<(), Fault> {
-        let Producer { name, tenant, .. } = request.producer;
-        let now = request.now;
+        self.cloud(&Envelope::structured(event)?, sent, put)
+    }
+
+    /// A CloudEvent whose attributes came as headers.
+    pub(super) fn binary(
+        &self,
+        attributes: &[(String, String)],
+        data: &str,
+        sent: Sent<'_>,
+        put: &mut Put<'_>,
+    ) -> Result<(), Fault> {
+        self.cloud(&Envelope::binary(attributes, data)?, sent, put)
+    }
+
+    fn cloud(
+        &self,
+        envelope: &Envelope<'_>,
+        Sent { producer, index, now }: Sent<'_>,
+        put: &mut Put<'_>,
+    ) -> Result<(), Fault> {
+        let Producer { name, tenant, .. } = producer;
         if let Some(kind) = envelope.built_in() {
             put.meant = Some(kind);
-            let (envelope, numbers) = (&envelope, &self.numbers);
+            let numbers = &self.numbers;
             return About { envelope, numbers, tenant, producer: name, now }.read(kind, put);
         }
         let mapped = self.types.get(&*envelope.kind).and_then(|at| self.sources.get(*at));
@@ -123,16 +151,13 @@ impl Reader {
         let (origin, time) = (envelope.origin(), envelope.time.unwrap_or(now));
         let whence =
             Whence { key: Some(key), file: &envelope.source, origin: &origin, index, time, now };
-        mapped.cloud(&envelope, &whence, put)
+        mapped.cloud(envelope, &whence, put)
     }
 
-    /// Objects, by the mapping that the request names.
-    fn plain(&self, body: &str, request: &Request<'_>, take: &mut Take<'_>) -> Result<(), Refusal> {
-        let (form, producer, now) = (request.form, request.producer, request.now);
-        let wanted = form.source.as_deref().unwrap_or_default();
-        let fits = |mapped: &&Mapped| {
-            mapped.config.name == wanted && mapped.config.tenant() == producer.tenant
-        };
+    /// The mapping of plain JSON that is called so.
+    pub(super) fn mapped(&self, wanted: &str, tenant: &str) -> Result<&Mapped, Refusal> {
+        let fits =
+            |mapped: &&Mapped| mapped.config.name == wanted && mapped.config.tenant() == tenant;
         let mapped = self.sources.iter().find(fits).ok_or_else(|| {
             let wanted = super::json::start(wanted);
             let detail = format!("there is no [[sources]] entry {wanted:?} of kind `json-lines`");
@@ -142,18 +167,17 @@ impl Reader {
             let detail = format!("the source {wanted:?} has `items`, so it is for files only");
             return Err(bad("source", detail));
         }
-        // The same body again is the same events, another body is others.
-        let file = match &form.key {
-            Some(key) => key.clone(),
-            None => request.hash.to_string(),
-        };
-        let name = &producer.name;
-        let read = |index: usize, object: &str, put: &mut Put<'_>| {
-            let own = [name, &*file, &index.to_string()];
-            let key = form.key.as_ref().and_then(|_| serde_json::to_string(&own).ok());
-            let origin = format!("push:{name}:{file}#{index}");
-            let whence = Whence { key, file: &file, origin: &origin, index, time: now, now };
-            mapped.plain(object, &whence, put)
+        Ok(mapped)
+    }
+
+    /// Objects, by the mapping that the request names.
+    fn plain(&self, body: &str, request: &Request<'_>, take: &mut Take<'_>) -> Result<(), Refusal> {
+        let Request { form, producer, now, hash, .. } = *request;
+        let wanted = form.source.as_deref().unwrap_or_default();
+        let mapped = self.mapped(wanted, &producer.tenant)?;
+        let place = form.place(hash);
+        let read = |index: usize, raw: &str, put: &mut Put<'_>| {
+            object(mapped, (&place, raw), Sent { producer, index, now }, put)
         };
         if form.shape == Shape::Json {
             if body.trim_start().starts_with('[') {
@@ -171,6 +195,20 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// An object of plain JSON.
+pub(super) fn object(
+    mapped: &Mapped,
+    (Place { name: file, is_key }, raw): (&Place, &str),
+    Sent { producer, index, now }: Sent<'_>,
+    put: &mut Put<'_>,
+) -> Result<(), Fault> {
+    let name = &producer.name;
+    let own = [name, file, &index.to_string()];
+    let key = is_key.then(|| serde_json::to_string(&own).ok()).flatten();
+    let origin = format!("push:{name}:{file}#{index}");
+    mapped.plain(raw, &Whence { key, file, origin: &origin, index, time: now, now }, put)
 }
 
 /// Every item of an array.

@@ -26,6 +26,8 @@ pub(super) struct Take<'p> {
     now: Micros,
     /// The hash of the body: dead letters are told apart by it.
     body: Id,
+    /// What dead letters are read again with.
+    head: Vec<u8>,
     lot: Lot,
     answer: Answer,
     dead: Vec<usize>,
@@ -46,12 +48,17 @@ pub(super) struct Taken {
 pub(super) struct Put<'t> {
     producer: &'t Producer,
     lot: &'t mut Lot,
-    left_out: usize,
+    pub(super) left_out: usize,
     /// What the event is meant to be, once that is known.
     pub(super) meant: Option<Pushed>,
 }
 
-impl Put<'_> {
+impl<'t> Put<'t> {
+    /// Into `lot`, what the producer may.
+    pub(super) fn new(producer: &'t Producer, lot: &'t mut Lot) -> Put<'t> {
+        Put { producer, lot, left_out: 0, meant: None }
+    }
+
     /// Puts a fact, if the producer may.
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Fault> {
         let (kind, subject) = match event {
@@ -79,7 +86,7 @@ impl<'p> Take<'p> {
         producer: &'p Producer,
         (lenient, most): (bool, usize),
         now: Micros,
-        body: Id,
+        (body, head): (Id, Vec<u8>),
     ) -> Take<'p> {
         Take {
             producer,
@@ -87,6 +94,7 @@ impl<'p> Take<'p> {
             most,
             now,
             body,
+            head,
             lot: Lot::default(),
             answer: Answer::default(),
             dead: Vec::new(),
@@ -112,7 +120,7 @@ impl<'p> Take<'p> {
             return false;
         }
         let before = self.lot.len();
-        let mut put = Put { producer: self.producer, lot: &mut self.lot, left_out: 0, meant: None };
+        let mut put = Put::new(self.producer, &mut self.lot);
         let read = match raw.len() > EVENT_BYTES {
             true => Err(Fault::of(
                 "limit",
@@ -156,7 +164,6 @@ impl<'p> Take<'p> {
         let kept = &raw.as_bytes()[..raw.len().min(EVENT_BYTES)];
         let number = (index as u64).to_be_bytes();
         let parts = [tenant.as_bytes(), name.as_bytes(), self.body.as_bytes(), &number];
-        let place = if fault.pointer.is_empty() { "" } else { ": " };
         DeadLetter {
             id: Id::of("dead-letter", &parts),
             topic: meant.map_or("unknown", Pushed::topic).to_owned(),
@@ -165,11 +172,11 @@ impl<'p> Take<'p> {
             key: format!("{tenant}/{name}").into_bytes(),
             value: kept.to_vec(),
             class: fault.class.to_owned(),
-            reason: format!("{}{place}{}", fault.pointer, fault.detail),
+            reason: fault.reason(),
             service: "ingest".to_owned(),
             at: self.now,
             source: format!("{OF_PUSH}{name}"),
-            head: Vec::new(),
+            head: self.head.clone(),
             cut: raw.len() > kept.len(),
         }
     }

@@ -1,5 +1,6 @@
 //! What somebody who pushes sees: real HTTP to a real listener, and the log behind it.
 
+mod again;
 mod hostile;
 mod paused;
 
@@ -73,6 +74,12 @@ struct Got {
     body: serde_json::Value,
 }
 
+fn configured(text: &str) -> (PushSettings, Vec<SourceConfig>) {
+    let hash: String = token_hash(b"s3cret").iter().map(|b| format!("{b:02x}")).collect();
+    let document = Document::parse(&text.replace("HASH", &hash), "t.toml").unwrap();
+    (section(&document).unwrap(), sources_section(&document).unwrap())
+}
+
 fn new_log() -> Arc<MemoryLog> {
     let log = MemoryLog::new();
     log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
@@ -90,11 +97,11 @@ impl World {
 
     /// A body may take so long.
     fn patient(log: Arc<MemoryLog>, push: &str, patience: Duration) -> World {
-        let hash: String = token_hash(b"s3cret").iter().map(|b| format!("{b:02x}")).collect();
-        let text = format!("{push}\n{SOURCES}").replace("HASH", &hash);
-        let document = Document::parse(&text, "t.toml").unwrap();
-        let settings = section(&document).unwrap();
-        let sources = sources_section(&document).unwrap();
+        World::of(log, &format!("{push}\n{SOURCES}"), patience)
+    }
+
+    fn of(log: Arc<MemoryLog>, text: &str, patience: Duration) -> World {
+        let (settings, sources) = configured(text);
         let (shared, now) = (log.clone() as Arc<dyn Log>, Arc::new(|| Micros(1_000_000)));
         let metrics = Metrics::new();
         let made = Push::new(&shared, (&settings, &sources), 0, metrics.clone(), now);

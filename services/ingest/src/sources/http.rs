@@ -8,7 +8,7 @@ use super::json_lines::at_path;
 use super::{Kind, csv, json_lines};
 use crate::poll::settings::Format;
 use crate::settings::SourceConfig;
-use crate::source::{File, IngestError, Sink, Source};
+use crate::source::{Again, File, IngestError, Sink, Source};
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
 use serde_json::Value;
 use std::io::Read;
@@ -70,6 +70,10 @@ impl Source for Feed {
         })?;
         let rows = Value::from(entries).to_string();
         self.rows.read(File { content: &mut rows.as_bytes(), ..file }, sink)
+    }
+
+    fn reread(&mut self, entry: Again<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
+        self.rows.reread(entry, sink)
     }
 }
 

@@ -71,7 +71,11 @@ impl Source for JsonLines {
     }
 
     fn reread(&mut self, again: Again<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
-        self.line(again.bytes, &again.at, sink)
+        // A row of a document is one already; a line may be a document that `rows` makes rows of.
+        match again.at.text.ends_with(&format!("#{}", again.at.line)) {
+            true => self.object(again.bytes, &again.at, sink),
+            false => self.line(again.bytes, &again.at, sink),
+        }
     }
 }
 
@@ -110,15 +114,7 @@ impl JsonLines {
         at: &Origin<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), IngestError> {
-        let Some(filter) = &self.rows else {
-            return match serde_json::from_slice(bytes) {
-                Ok(value) => self.row(&value, bytes, at, sink),
-                Err(e) => {
-                    let fault = Fault::new("json", format!("the line is not JSON: {e}"));
-                    self.bury(fault, bytes, at, sink)
-                }
-            };
-        };
+        let Some(filter) = &self.rows else { return self.object(bytes, at, sink) };
         let rows = match filter.rows(bytes, at.file) {
             Ok(rows) => rows,
             Err(reason) => {
@@ -134,6 +130,21 @@ impl JsonLines {
             self.row(row, row.to_string().as_bytes(), &inner, sink)?;
         }
         Ok(())
+    }
+
+    fn object(
+        &mut self,
+        bytes: &[u8],
+        at: &Origin<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), IngestError> {
+        match serde_json::from_slice(bytes) {
+            Ok(value) => self.row(&value, bytes, at, sink),
+            Err(e) => {
+                let fault = Fault::new("json", format!("the line is not JSON: {e}"));
+                self.bury(fault, bytes, at, sink)
+            }
+        }
     }
 
     fn read_document(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {

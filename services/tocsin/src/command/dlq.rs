@@ -8,6 +8,7 @@ use crate::cli::{DlqCommand, DlqDropArgs, DlqListArgs, DlqRedriveArgs, DlqShowAr
 use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::redrive::{self, Fate, Redrive};
+use crate::schema_desk::Asking;
 use crate::schema_ids;
 use crate::settings::Settings;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -76,7 +77,10 @@ fn show(args: &DlqShowArgs) -> anyhow::Result<()> {
     let Some((letter, position)) = found else { return Err(nothing(&args.id)) };
     let known = args.place.config.is_some();
     let fate = match known {
-        true => Some(redrive::of_one(&*log, &settings, &letter, now)?),
+        true => {
+            let schemas = Asking::of(&settings, args.place.there());
+            Some(redrive::of_one(&*log, (&settings, schemas), &letter, now)?)
+        }
         false => None,
     };
     let decision = letters.decision(letter.id);
@@ -94,8 +98,10 @@ fn redrive_all(args: &DlqRedriveArgs) -> anyhow::Result<()> {
     let now = facts::now();
     let mut settings = Settings::load(&args.place.config, now)?;
     let log = backend::existing_log(&settings, &args.place.data)?;
-    schema_ids::learn(&mut settings, args.place.data.is_dir().then_some(&*args.place.data))?;
-    let mut redrive = Redrive::new(&*log, &settings, &who(), now);
+    let data = args.place.data.is_dir().then_some(&*args.place.data);
+    schema_ids::learn(&mut settings, data)?;
+    let redrive = Redrive::new(&*log, &settings, &who(), now);
+    let mut redrive = redrive.knowing(Asking::of(&settings, data));
     let letters = if args.yes { redrive.begin()? } else { Letters::read(&*log)? };
     let wanted = select(&letters, &args.which)?;
     let bar = bar(wanted.len() as u64);

@@ -1,5 +1,6 @@
-//! What today's configuration and code make of a dead letter. A row goes through its source; a record
-//! goes back to its topic if the step that could not take it can do so now, tried on the step itself.
+//! What today's configuration and code make of a dead letter. What came from outside goes through what
+//! read it; a record of ours goes back to its topic if the step that could not take it can do so now,
+//! tried on the step itself.
 
 use crate::settings::Settings;
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::{Micros, wire};
 use tocsin_ingest::Redriver;
-use tocsin_ingest::redrive::{Made, Outcome};
+use tocsin_ingest::own_topics;
+use tocsin_ingest::redrive::{Around, Configured, Made, Outcome};
 use tocsin_notify::deliver::{self, DeliverStep};
 use tocsin_notify::matching::MatchStep;
 use tocsin_notify::retry::Retry;
 use tocsin_stream::state::Store;
-use tocsin_stream::{Effects, Poison, Record, Step};
+use tocsin_stream::{Effects, Log, LogError, Poison, Record, Schemas, Step};
 
 /// Judges letters.
 pub(super) struct Judge {
@@ -21,19 +23,27 @@ pub(super) struct Judge {
     detect: DetectStep,
     matching: MatchStep,
     deliver: DeliverStep,
+    schemas: Option<Arc<dyn Schemas>>,
     now: Micros,
 }
 
 impl Judge {
-    pub fn new(settings: &Settings, now: Micros) -> anyhow::Result<Judge> {
+    pub fn new(
+        settings: &Settings,
+        schemas: Option<Arc<dyn Schemas>>,
+        now: Micros,
+    ) -> anyhow::Result<Judge> {
         let ids = || settings.schema_ids.clone();
         let options =
             deliver::Options { mail_domain: "localhost".to_owned(), retry: Retry::default() };
+        let Settings { sources, datasets, push, .. } = settings;
+        let configured = Configured { sources, datasets, push };
         Ok(Judge {
-            redriver: Redriver::new(&settings.sources).map_err(anyhow::Error::msg)?,
+            redriver: Redriver::new(configured).map_err(anyhow::Error::msg)?,
             detect: DetectStep::new(settings.lateness.clone()).with_schema_ids(ids()),
             matching: MatchStep::new(ids()),
             deliver: DeliverStep::new(options, ids()),
+            schemas,
             now,
         })
     }
@@ -44,10 +54,18 @@ impl Judge {
         self
     }
 
-    pub fn judge(&mut self, letter: &DeadLetter) -> Outcome {
+    /// What comes of a letter. Without a log it is not looked what it refers to.
+    pub fn judge(
+        &mut self,
+        letter: &DeadLetter,
+        log: Option<&dyn Log>,
+    ) -> Result<Outcome, LogError> {
         let now = self.now;
         let taken = match (letter.service.as_str(), letter.topic.as_str()) {
-            ("ingest", _) => return self.redriver.reread(letter),
+            (service, _) if service == "ingest" || own_topics::source_of(service).is_some() => {
+                let around = Around { log, schemas: self.schemas.as_deref() };
+                return self.redriver.reread(letter, around);
+            }
             ("detect", _) if letter.class == "value" => Err(
                 "the event was taken in, and every other condition has judged it; it would be passed \
                  over as a repeat. correct the detector, and drop the letter"
@@ -68,10 +86,10 @@ impl Judge {
             ),
             (service, _) => Err(format!("nobody knows how {service:?} takes a record again")),
         };
-        match taken.and_then(|()| put_back(letter)) {
+        Ok(match taken.and_then(|()| put_back(letter)) {
             Ok(made) => Outcome { events: vec![made], ..Outcome::default() },
-            Err(reason) => Outcome { dead: Some(reason), ..Outcome::default() },
-        }
+            Err(reason) => Outcome::dead(reason),
+        })
     }
 }
 
@@ -95,8 +113,7 @@ fn put_back(letter: &DeadLetter) -> Result<Made, String> {
     let topic = topic.ok_or_else(|| format!("there is no topic {:?} any more", letter.topic))?;
     let id = wire::id_of(&letter.value).ok_or("it has no id")?;
     let (key, value) = (letter.key.clone(), letter.value.clone());
-    // It was never judged, so it cannot come after others.
-    Ok(Made { id, topic: &topic.name, key, value, event_time: Micros::MAX })
+    Ok(Made { id, topic: &topic.name, key, value, is_put_back: true })
 }
 
 #[cfg(test)]
@@ -152,7 +169,7 @@ mod tests {
     fn a_record_goes_back_only_if_it_is_taken_now_and_was_not_taken_before() {
         let settings = Settings::parse(CONFIG, "t.toml", Micros(0)).unwrap();
         let day = 24 * 3_600_000_000;
-        let mut judge = Judge::new(&settings, Micros(10 * day)).unwrap();
+        let mut judge = Judge::new(&settings, None, Micros(10 * day)).unwrap();
         let readings = topics::AQI_READINGS;
         for (letter, wanted) in [
             (letter("detect", readings, "time", event(Micros(10 * day))), None),
@@ -164,8 +181,9 @@ mod tests {
             (letter("project", readings, "value", event(Micros(0))), Some("projections rebuild")),
             (letter("other", readings, "value", event(Micros(0))), Some("nobody knows")),
             (letter("ingest", readings, "csv", b"x".to_vec()), Some("no source is called")),
+            (letter("topic-a", "acme.a", "json", b"x".to_vec()), Some("no source of kind `topic`")),
         ] {
-            let found = judge.judge(&letter);
+            let found = judge.judge(&letter, None).unwrap();
             match wanted {
                 None => assert_eq!((found.dead, found.events.len()), (None, 1)),
                 Some(part) => {

@@ -76,17 +76,20 @@ impl Present {
                 fate.present.push(made.id);
                 continue;
             }
-            let passed = self.seen.get(&made.key);
-            fate.late += usize::from(passed.is_some_and(|seen| made.event_time < *seen));
+            // What is put back was never judged, so it cannot come after others.
+            let time = event_time(made.topic, &made.value, &SchemaIds::default());
+            let time = time.filter(|_| !made.is_put_back);
+            fate.late +=
+                usize::from(time.is_some_and(|time| self.seen.get(&made.key) > Some(&time)));
             fate.written.push(made.id);
             fate.records.push(made);
         }
     }
 }
 
-/// A record that goes back to its own topic; what comes of a row has a time of its own.
+/// Whether a record goes back to its own topic.
 fn is_put_back(fate: &Fate) -> bool {
-    fate.records.iter().any(|made: &Made| made.event_time == Micros::MAX)
+    fate.records.iter().any(|made: &Made| made.is_put_back)
 }
 
 fn event_time(topic: &str, value: &[u8], ids: &SchemaIds) -> Option<Micros> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tocsin_api::app::Render;
 use tocsin_api::{App, Rendered};
 use tocsin_notify::render::{self, Site};
+use tocsin_stream::Schemas;
 
 /// Tables and facts to pages.
 pub(super) static SERVICE: Service =
@@ -24,7 +25,8 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     (app.health, app.slot, app.demo) = (vitals.health.clone(), host.slot, host.demo);
     app.tenant = host.settings.tenant.clone();
     app.ids = host.settings.schema_ids.clone();
-    app.redrive = Some(redrive::words(&host.settings)?);
+    let schemas = host.schemas.clone().map(|desk| desk as Arc<dyn Schemas>);
+    app.redrive = Some(redrive::words(&host.settings, schemas)?);
     let router = tocsin_api::router(app).merge(std::mem::take(&mut host.beside));
     host.serve(router, listener)
 }

@@ -30,6 +30,8 @@ pub(super) struct Sum {
     pub dead: u64,
     /// Why, and how many.
     pub reasons: BTreeMap<String, u64>,
+    /// What is wrong with what is written all the same, and how often.
+    pub told: BTreeMap<String, u64>,
 }
 
 impl Sum {
@@ -39,6 +41,9 @@ impl Sum {
         self.present += fate.present.len() as u64;
         self.late += fate.late as u64;
         self.nothing += u64::from(!fate.nothing.is_empty());
+        for told in &fate.told {
+            *self.told.entry(shape(told)).or_default() += 1;
+        }
         if let Some(reason) = &fate.dead {
             self.dead += 1;
             *self.reasons.entry(shape(reason)).or_default() += 1;
@@ -143,6 +148,7 @@ fn now(fate: &Fate) -> String {
         parts.push(format!("nothing comes of it: {}", fate.nothing));
     }
     parts.extend(fate.dead.as_ref().map(|reason| format!("still dead: {reason}")));
+    parts.extend(fate.told.iter().cloned());
     parts.join("; ")
 }
 
@@ -162,6 +168,9 @@ pub(super) fn redrive(sum: &Sum, fates: &[Fate], done: bool) -> String {
     }
     for (reason, count) in &sum.reasons {
         let _ = writeln!(out, "still dead {count:>6}  {}", escaped(reason));
+    }
+    for (told, count) in &sum.told {
+        let _ = writeln!(out, "and yet    {count:>6}  {}", escaped(told));
     }
     let Sum { letters, written, present, late, nothing, dead, .. } = sum;
     let verb = if done { "written" } else { "would be written" };
