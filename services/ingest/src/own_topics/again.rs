@@ -9,7 +9,7 @@ use crate::settings::SourceConfig;
 use crate::source::{Again as Row, Sink};
 use std::collections::HashMap;
 use tocsin_domain::dead_letter::DeadLetter;
-use tocsin_stream::{Known, Poison, Schemas};
+use tocsin_stream::{Known, Need, Poison, Schemas};
 
 /// The source whose records a service reads, if it reads those of somebody else.
 pub fn source_of(service: &str) -> Option<&str> {
@@ -91,7 +91,9 @@ fn knowing(
         Ok(()) => return Ok(()),
         Err(refused) => refused,
     };
-    let (Some(id), Some(schemas)) = (refused.needs, schemas) else { return Err(refused.reason) };
+    let (Some(Need::Schema(id)), Some(schemas)) = (refused.needs, schemas) else {
+        return Err(refused.reason);
+    };
     match schemas.look_up(id) {
         Known::Schema(schema) => {
             format.learn(id, &schema).map_err(|error| error.reason)?;

@@ -58,7 +58,7 @@ impl Again {
     /// What is configured wrong.
     pub(crate) fn new(settings: &PushSettings, sources: &[SourceConfig]) -> Result<Again, String> {
         let reader = Reader::new(sources, settings.limits.max_events)?;
-        Ok(Again { producers: Producers::new(settings), reader })
+        Ok(Again { producers: Producers::new(settings, sources)?, reader })
     }
 
     /// What would come of the letter; `index` is its place in its request.

@@ -36,7 +36,7 @@ fn published(effects: &Effects) -> (Vec<Vec<u8>>, Vec<DeadLetter>) {
 
 /// What becomes of a record of the source.
 fn values(config: &SourceConfig, value: &[u8]) -> (Vec<Vec<u8>>, Vec<DeadLetter>) {
-    let mut step = OwnTopicStep::new(config).unwrap();
+    let mut step = super::step(config).unwrap();
     step.learn(9, ORDER).unwrap();
     published(&processed(&mut step, Some(value)).unwrap())
 }
@@ -124,7 +124,7 @@ fn a_schema_is_asked_for_and_what_still_cannot_be_read_says_why() {
 #[test]
 fn of_a_record_comes_exactly_one_thing() {
     let only = format!("{VALUES}[[only]]\nfield = \"{{s}}\"\nequals = \"y\"\n");
-    let mut step = OwnTopicStep::new(&source("json", &only)).unwrap();
+    let mut step = super::step(&source("json", &only)).unwrap();
     let object = |s: &str, b: &str| {
         format!(r#"{{"s": "{s}", "v": {{"b": {b}}}, "at": "2024-03-01"}}"#).into_bytes()
     };
