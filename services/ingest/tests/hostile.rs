@@ -160,7 +160,7 @@ fn try_hard(kind: &str) {
 
 #[test]
 fn csv_of_any_kind() {
-    for kind in ["csv", "airnow", "aqicn"] {
+    for kind in ["csv", "airnow", "airnow-daily", "airnow-hourly", "aqicn"] {
         try_hard(kind);
     }
 }
