@@ -101,6 +101,8 @@ pub struct Asked {
     pub failures: u32,
     /// What was wrong the last time; empty if nothing was.
     pub error: String,
+    /// What the last answer warned of; empty if of nothing.
+    pub warning: String,
     /// What the answer was called by the upstream.
     pub etag: String,
     /// When it had changed, as the upstream says.

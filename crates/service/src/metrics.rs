@@ -156,7 +156,7 @@ impl Metrics {
     /// What is asked of others.
     fn register_upstreams(&mut self) {
         let to = &mut self.registry;
-        let help = "Searches of a source by how they ended, and its logins";
+        let help = "Searches of a source by how they ended, those that were warned, and its logins";
         to.register("upstream_searches", help, self.upstream_calls.clone());
         let help = "Calls that a source may still make today";
         to.register("upstream_budget_left", help, self.upstream_budget.clone());

@@ -165,6 +165,7 @@ fn asked(log: &dyn Log, transaction: &mut Transaction) {
         every: 600,
         due_at: Some(Micros(1)),
         events: 3,
+        warning: "a filter was ignored".into(),
         ..Asked::default()
     };
     let topic = topics::INGEST_CURSORS_CHANGELOG;
@@ -191,10 +192,12 @@ fn sources_show_what_was_spent_and_what_is_wrong() {
             assert_eq!((&shop["source"], &shop["breaker"]), (&"shop".into(), &"open".into()));
             assert_eq!((&shop["spent"], &shop["left"]), (&7.into(), &43.into()));
             assert_eq!(shop["searches"][0]["events"], 3);
+            assert_eq!(shop["searches"][0]["warning"], "a filter was ignored");
             assert_eq!(shop["searches"][0]["next_call_at"], shop["free_at"]);
         }
         let page = ask("GET", "/sources").body;
         assert!(page.contains("7 of 50 calls today") && page.contains("never answered"), "{page}");
+        assert!(page.contains("Warning: a filter was ignored"), "{page}");
     });
 }
 

@@ -87,6 +87,7 @@ impl Standing {
                 "asked_at": asked.asked_at, "answered_at": asked.answered_at,
                 "next_call_at": self.next_call(asked), "calls": asked.calls,
                 "events": asked.events, "failures": asked.failures, "error": asked.error,
+                "warning": asked.warning,
             })
         });
         json!({

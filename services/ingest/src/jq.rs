@@ -1,13 +1,20 @@
 //! `rows`: a jq filter that turns one JSON document into rows, before templates name their fields.
 //! It sees the document and the file's name and nothing else: no clock, no environment, no files.
-//! It cannot loop for ever, and what it puts out is limited.
+//! It cannot loop for ever: what is no step of going over the document is refused, steps are counted
+//! ([`meter`]), and what it puts out is limited.
 
-use jaq_core::data::JustLut;
+mod meter;
+
+pub use meter::STEPS_CAP;
+
 use jaq_core::load::lex::{Lexer, StrPart, Tok, Token};
+use jaq_core::load::parse::{Def, Parser};
 use jaq_core::load::{self, Arena, File, Loader};
-use jaq_core::{Compiler, Ctx, Filter, Vars, unwrap_valr};
+use jaq_core::{Compiler, Ctx, Exn, Filter, Vars};
 use jaq_json::Val;
+use meter::{Metered, Run};
 use serde_json::Value;
+use std::cell::Cell;
 
 /// The most rows of one document.
 pub const ROWS_CAP: usize = 100_000;
@@ -15,8 +22,21 @@ pub const ROWS_CAP: usize = 100_000;
 pub const BYTES_CAP: usize = 64 << 20;
 
 /// What could go on for ever, or grow with a number that an upstream has written.
-const REFUSED: [&str; 8] =
-    ["def", "repeat", "recurse", "while", "until", "range", "combinations", "import"];
+const REFUSED: [&str; 13] = [
+    "def",
+    "repeat",
+    "recurse",
+    "while",
+    "until",
+    "range",
+    "combinations",
+    "reduce",
+    "foreach",
+    "walk",
+    "import",
+    "include",
+    ROWS,
+];
 
 /// Functions of jq's library that ask for more than the document, or for regular expressions,
 /// formats and mathematics that no mapping has needed yet.
@@ -53,10 +73,12 @@ const LEFT_OUT: [&str; 28] = [
 
 /// What the filter may ask for beside its document: the name of the file.
 const FILE: &str = "$file";
+/// What the filter is called by whoever runs it.
+const ROWS: &str = "rows_of_the_document";
 
 /// A compiled filter.
 pub struct Jq {
-    filter: Filter<JustLut<Val>>,
+    filter: Filter<Metered>,
 }
 
 impl Jq {
@@ -65,60 +87,48 @@ impl Jq {
     /// # Errors
     /// If it is no filter, calls what there is not, or uses what might not end.
     pub fn compile(text: &str) -> Result<Jq, String> {
-        let at = |rest: &str| match rest.trim().is_empty() {
-            true => "at its end".to_owned(),
-            false => format!("at `{}`", rest.trim().chars().take(30).collect::<String>()),
-        };
-        let wrong = |what: &str, rest: &str| format!("expected {what} {}", at(rest));
         let tokens = Lexer::new(text).lex().map_err(|errors| {
             errors.first().map(|(what, rest)| wrong(what.as_str(), rest)).unwrap_or_default()
         })?;
         if let Some(word) = refused(&tokens) {
             return Err(format!(
-                "`{word}` is not allowed, as it might not end; \
-                use `..`, `.[]`, `map`, `reduce` or `limit` over what is there"
+                "`{word}` is not allowed, as it might not end or grow without end; \
+                use `..`, `.[]`, `map`, `add` or `limit` over what is there"
             ));
         }
-        let arena = Arena::default();
-        let library = jaq_std::defs().filter(|def| {
-            !LEFT_OUT.contains(&def.name) && (def.name, def.args.len()) != ("split", 2)
-        });
-        let defs = jaq_core::defs().chain(library).chain(jaq_json::defs());
-        let loaded = Loader::new(defs).load(&arena, File { code: text, path: () });
-        let modules = loaded.map_err(|errors| match errors.first() {
-            Some((_, load::Error::Parse(all))) => {
-                all.first().map(|(what, rest)| wrong(what.as_str(), rest)).unwrap_or_default()
-            }
-            _ => "it is no filter".to_owned(),
-        })?;
-        let funs = jaq_core::funs().chain(jaq_std::base_funs()).chain(jaq_json::funs());
-        let compiled = Compiler::default().with_funs(funs).with_global_vars([FILE]);
-        let filter = compiled.compile(modules).map_err(|errors| {
-            let first = errors.first().and_then(|(_, all)| all.first());
-            let name = |(name, kind): &(&str, jaq_core::compile::Undefined)| {
-                format!("there is no {} `{name}`", kind.as_str())
+        let term = Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
+            let rest = |token: &Token<&str>| &text[load::span(text, token.0).start..];
+            let said = |(what, token): &(load::parse::Expect<&str>, Option<&Token<&str>>)| {
+                wrong(what.as_str(), token.map(rest).unwrap_or_default())
             };
-            first.map(name).unwrap_or_default()
+            errors.first().map(said).unwrap_or_default()
         })?;
-        Ok(Jq { filter })
+        let rows = Def { name: ROWS, args: vec![FILE], body: meter::meter(term, false)? };
+        compile(rows).map(|filter| Jq { filter })
     }
 
     /// The rows of the JSON document `bytes` in the file of that name.
     ///
     /// # Errors
-    /// If it is not JSON, the filter does not fit it, or there are too many rows. Then none of them
-    /// counts.
+    /// If it is not JSON, the filter does not fit it or takes too many steps for it, or there are too
+    /// many rows. Then none of them counts.
     pub fn rows(&self, bytes: &[u8], file: &str) -> Result<Vec<Value>, String> {
+        self.rows_within(STEPS_CAP, bytes, file)
+    }
+
+    /// The same, within fewer steps than [`STEPS_CAP`].
+    ///
+    /// # Errors
+    /// As [`Jq::rows`].
+    pub fn rows_within(&self, steps: u64, bytes: &[u8], file: &str) -> Result<Vec<Value>, String> {
         let document: Val =
             serde_json::from_slice(bytes).map_err(|e| format!("it is not JSON: {e}"))?;
         let variables = Vars::new([Val::from(file.to_owned())]);
-        let context = Ctx::<JustLut<Val>>::new(&self.filter.lut, variables);
+        let left = Cell::new(steps);
+        let run = Run { lut: &self.filter.lut, left: &left };
         let (mut rows, mut size) = (Vec::new(), 0);
-        for found in self.filter.id.run((context, document)).map(unwrap_valr) {
-            let found = found.map_err(|e| {
-                // A text that `error(…)` says comes in quotes.
-                format!("`rows` does not fit it: {}", cut(e).trim_matches('"'))
-            })?;
+        for found in self.filter.id.run((Ctx::<Metered>::new(run, variables), document)) {
+            let found = found.map_err(|thrown| fault(thrown, steps))?;
             let text = found.to_string();
             size += text.len();
             if rows.len() == ROWS_CAP || size > BYTES_CAP {
@@ -130,6 +140,48 @@ impl Jq {
             rows.push(row.map_err(|e| format!("a row is not JSON: {e}: {}", cut(&text)))?);
         }
         Ok(rows)
+    }
+}
+
+/// The filter that calls `rows`, which nobody else can call.
+fn compile(rows: Def<&str>) -> Result<Filter<Metered>, String> {
+    let library = jaq_std::defs()
+        .filter(|def| !LEFT_OUT.contains(&def.name) && (def.name, def.args.len()) != ("split", 2));
+    let library = jaq_core::defs().chain(library).chain(meter::defs()).chain(jaq_json::defs());
+    // What is not allowed in a filter is not in its library either.
+    let defs = library.filter_map(|def| meter::metered(def).ok()).chain([rows]);
+    let (arena, call) = (Arena::default(), format!("{ROWS}({FILE})"));
+    let modules = Loader::new(defs).load(&arena, File { code: call.as_str(), path: () });
+    let modules = modules.map_err(|_| "it is no filter".to_owned())?;
+    let compiler = Compiler::default().with_funs(meter::funs()).with_global_vars([FILE]);
+    compiler.compile(modules).map_err(|errors| {
+        let first = errors.first().and_then(|(_, all)| all.first());
+        let name = |(name, kind): &(&str, jaq_core::compile::Undefined)| {
+            format!("there is no {} `{name}`", kind.as_str())
+        };
+        first.map(name).unwrap_or_default()
+    })
+}
+
+/// What ended a run: an error of the filter, or the last of its steps, which alone halts.
+fn fault(thrown: Exn<'_, Val>, steps: u64) -> String {
+    match thrown.get_err() {
+        // A text that `error(…)` says comes in quotes.
+        Ok(error) => format!("`rows` does not fit it: {}", cut(error).trim_matches('"')),
+        Err(_) => format!(
+            "`rows` takes more than {steps} steps for it, the limit; \
+            does it go over all of it again for each part?"
+        ),
+    }
+}
+
+fn wrong(what: &str, rest: &str) -> String {
+    match rest.trim().is_empty() {
+        true => format!("expected {what} at its end"),
+        false => {
+            let rest = rest.trim().chars().take(30).collect::<String>();
+            format!("expected {what} at `{rest}`")
+        }
     }
 }
 
@@ -200,6 +252,13 @@ mod tests {
             ("$ENV", "there is no variable `$ENV`"),
             ("env", "there is no filter `env`"),
             ("def f: f; f", "`def` is not allowed"),
+            ("reduce .[] as $x (1; [., .])", "`reduce` is not allowed"),
+            ("map(walk([., .]))", "`walk` is not allowed"),
+            ("rows_of_the_document(1)", "`rows_of_the_document` is not allowed"),
+            ("(.. | arrays) |= [., .]", "`..` cannot be changed"),
+            ("(.a | .. | numbers) += 1", "`..` cannot be changed"),
+            ("halt", "there is no filter `halt`"),
+            ("halt(1)", "there is no filter `halt`"),
             ("last(repeat(1))", "`repeat` is not allowed"),
             ("\"\\(1 | [range(.)])\"", "`range` is not allowed"),
             ("{a: [until(false; .)]}", "`until` is not allowed"),
@@ -208,6 +267,97 @@ mod tests {
         ] {
             let error = Jq::compile(filter).err().unwrap_or_default();
             assert!(error.contains(wanted), "{filter}: {error}");
+        }
+    }
+
+    /// Filters that people write, and documents that make them go over everything again and again.
+    #[test]
+    fn what_would_take_hours_is_given_up_after_so_many_steps() {
+        let list = format!("{{\"a\":[{}\"\"]}}", "\"0123456789\",".repeat(2_000));
+        for filter in [
+            ".a[] as $x | .a[] | select(. == $x and false)",
+            "[.a[] + .a[]] | length",
+            "[{x: .a[], y: .a[]}] | length",
+            "[.a[] == .a[]] | length",
+            "[.. as $x | ..] | length",
+            "[.a[] | (1, 2), (3, 4)] as $x | $x[] as $y | $x[] | empty",
+            "try (.a[] as $x | .a[] | empty) catch 1",
+            "[(.a[] as $x | .a[] | select(false))?]",
+            "(.a[] as $x | .a[] | select(false)) // 1",
+            "first(.a[] as $x | .a[] | select(false))",
+            "any(.a[] as $x | .a[]; false)",
+            "[.a[] as $x | .a | contains([$x])] | length",
+            "[.a[] as $x | .a | index($x)] | length",
+            "[.a as $all | .a[] | $all | sort] | length",
+            "[.a[] as $x | .a[] |= $x] | length",
+            "[.a[] as $x | .a | map(. + $x)] | length",
+            "[paths as $p | paths] | length",
+            ".a | join(\",\")",
+            ".a | to_entries | map({(\"k\\(.key)\"): .value}) | add",
+            "[.a as $all | .a[] | $all | tojson] | length",
+            "[.a as $all | .a[] | \"\\($all)\"] | length",
+        ] {
+            let error = Jq::compile(filter).unwrap().rows_within(60_000, list.as_bytes(), "f");
+            let error = error.err().unwrap_or_default();
+            assert!(error.contains("takes more than 60000 steps"), "{filter}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_long_document_takes_as_many_steps_as_it_has_parts() {
+        let list = format!("{{\"a\":[{}{{}}]}}", "{\"id\":1,\"p\":{\"v\":2}},".repeat(9_999));
+        for filter in [
+            ".a[]",
+            ".a[] | select(.id) | {id, price: .p.v}",
+            ".a | map(select(.p.v > 1)) | sort_by(.id) | .[]",
+            ".a | group_by(.id)[] | {id: .[0].id, count: length}",
+            ".a[:9999][] | .p.v += 1 | .p |= with_entries(.value *= 2)",
+        ] {
+            let rows = Jq::compile(filter).unwrap().rows_within(1_000_000, list.as_bytes(), "f");
+            assert_eq!(rows.map(|rows| rows.is_empty()), Ok(false), "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_an_upstream_writes_into_a_field_overflows_nothing() {
+        let deep = format!("{{\"t\":\"{}\",\"n\":1e15}}", "[".repeat(400_000));
+        for (filter, wanted) in [
+            (".t | fromjson", "a text is not JSON: recursion limit"),
+            (".t | tonumber", "a text is not JSON: recursion limit"),
+            (".t * .n", "is longer than 67108864, the limit"),
+            (".n * .t", "is longer than 67108864, the limit"),
+            (".t *= $file", "cannot calculate"),
+        ] {
+            let error = run(filter, &deep).unwrap_err();
+            assert!(error.contains(wanted), "{filter}: {error}");
+        }
+        for (filter, document, wanted) in [
+            (
+                ".[] | tonumber",
+                r#"["0.10","1e3","12345678901234567890"]"#,
+                "0.1 1000.0 12345678901234567890",
+            ),
+            (".a | fromjson | .b", r#"{"a":"{\"b\":[1]}"}"#, "[1]"),
+            (".x *= .y", r#"{"x":2,"y":3}"#, r#"{"x":6,"y":3}"#),
+            (".x *= 2", r#"{"x":"ab"}"#, r#"{"x":"abab"}"#),
+            ("[contains(\"b\"), inside(\"abc\"), index(\"b\")]", "\"ab\"", "[true,true,1]"),
+            ("del(.. | nulls) | .a[1:]", r#"{"a":[1,2,null]}"#, "[2]"),
+            ("[paths]", r#"{"a":[1]}"#, r#"[["a"],["a",0]]"#),
+            ("[.a[] | -. , . * 2 - 1]", r#"{"a":[1]}"#, "[-1,1]"),
+            (
+                "{\"k\\(.a)\": 1, a, $file, \"b\"}",
+                r#"{"a":1,"b":2}"#,
+                r#"{"a":1,"b":2,"file":"2026-05-28.json","k1":1}"#,
+            ),
+            (". as {a: [$x, {(\"b\"): $y}]} | [$x, $y]", r#"{"a":[1,{"b":2}]}"#, "[1,2]"),
+            (
+                "[limit(2; .[])], first(.[]), ([.[] | if . > 1 then . else empty end] | @json)",
+                "[1,2,3]",
+                r#"[1,2] 1 "[2,3]""#,
+            ),
+            ("label $out | .[] | if . > 1 then ., break $out else . end", "[1,2,3]", "1 2"),
+        ] {
+            assert_eq!(run(filter, document).as_deref(), Ok(wanted), "{filter}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The sources that there are. To add one: a new file, its `mod` and its line in [`KINDS`].
 
 mod airnow;
+mod airnow_daily;
+mod airnow_hourly;
 mod aqicn;
 mod csv;
 mod ebay;
@@ -41,6 +43,8 @@ pub struct Kind {
 /// All of them.
 pub const KINDS: &[Kind] = &[
     airnow::KIND,
+    airnow_daily::KIND,
+    airnow_hourly::KIND,
     aqicn::KIND,
     csv::KIND,
     ebay::KIND,

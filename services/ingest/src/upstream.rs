@@ -15,6 +15,11 @@ pub trait Upstream: Send + Sync {
     /// What the answer to `call` means.
     fn judge(&self, call: &Call, answer: &Answer<'_>) -> Verdict;
 
+    /// What an answer that can be read warns of, such as a filter that was ignored; empty if nothing.
+    fn warning(&self, _answer: &Answer<'_>) -> String {
+        String::new()
+    }
+
     /// The call that gets a token, for upstreams that hand one out; its answer goes to
     /// [`Upstream::token`].
     fn login(&self) -> Option<Call> {

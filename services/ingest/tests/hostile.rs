@@ -15,6 +15,7 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::fs;
 use support::{bytes_of, root, set};
+use tocsin_ingest::jq::Jq;
 
 const CASES: u32 = 10_000;
 
@@ -131,11 +132,13 @@ fn little(value: Value) -> Value {
 }
 
 fn try_hard(kind: &str) {
-    let seeds = seeds(kind);
     let victim = RefCell::new(Victim::of(kind));
-    for seed in &seeds {
-        victim.borrow_mut().suffer(seed);
-    }
+    suffer(kind, |bytes| victim.borrow_mut().suffer(bytes));
+}
+
+fn suffer(kind: &str, suffer: impl Fn(&[u8])) {
+    let seeds = seeds(kind);
+    seeds.iter().for_each(|seed| suffer(seed));
     let count = seeds.len();
     let changed =
         (0..count, proptest::collection::vec(change(), 1..8)).prop_map(move |(i, all)| {
@@ -150,7 +153,7 @@ fn try_hard(kind: &str) {
     let inputs = prop_oneof![8 => changed, 1 => bytes, 1 => deep];
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&inputs, |bytes| {
-        victim.borrow_mut().suffer(&bytes);
+        suffer(&bytes);
         Ok(())
     });
     if let Err(error) = result {
@@ -160,7 +163,7 @@ fn try_hard(kind: &str) {
 
 #[test]
 fn csv_of_any_kind() {
-    for kind in ["csv", "airnow", "aqicn"] {
+    for kind in ["csv", "airnow", "airnow-daily", "airnow-hourly", "aqicn"] {
         try_hard(kind);
     }
 }
@@ -186,13 +189,36 @@ fn markets() {
     }
 }
 
+/// A filter, and behind its first line end a document. Filters are written by who runs Tocsin: they may
+/// be wrong in any way, but nobody nests them hundreds deep.
+#[test]
+fn filters_of_any_form() {
+    suffer("jq", |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let (filter, document) = text.split_once('\n').unwrap_or((text, "[1,[2]]"));
+        let compiled = Some(filter).filter(|text| text.len() < 300).map(Jq::compile);
+        let Some(Ok(filter)) = compiled else { return };
+        if let Err(error) = filter.rows_within(20_000, document.as_bytes(), "f") {
+            assert!(error.len() < 1_000, "{error}");
+        }
+    });
+}
+
 #[test]
 fn every_kind_is_tried_and_has_its_target_and_its_corpus() {
     for kind in tocsin_ingest::sources::KINDS {
         assert!(hostile::KINDS.iter().any(|(name, _)| *name == kind.name), "{}", kind.name);
     }
     let targets = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+    // And nothing beside them but the filters.
+    let count = |text: &str| targets.matches(text).count();
+    let wanted = hostile::KINDS.len() + 1;
+    assert_eq!(
+        [count("[[bin]]"), count("fuzz_targets/"), count("fuzz_targets/jq.rs")],
+        [wanted, wanted, 1]
+    );
     for (name, _) in hostile::KINDS {
+        assert!(targets.contains(&format!("name = \"{name}\"\n")), "{name}");
         let path = format!("fuzz_targets/{}.rs", name.replace('-', "_"));
         assert!(targets.contains(&path), "{path}");
         let target = fs::read_to_string(root().join("fuzz").join(&path)).unwrap();

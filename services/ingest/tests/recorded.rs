@@ -361,6 +361,18 @@ fn the_examples_read_what_they_name() {
             "2026-05-27.jsonl",
             4607,
         ),
+        (
+            "ebay",
+            "ebay_browse/item_summary_search_iphone_best_match.json",
+            "item_summary_search_iphone_best_match.json",
+            100,
+        ),
+        (
+            "ebay_finding",
+            "ebay_finding/find_items_by_keywords.json",
+            "find_items_by_keywords.json",
+            1,
+        ),
     ] {
         let text = fs::read_to_string(root().join(format!("examples/{example}.toml"))).unwrap();
         let (directory, file) = file.split_once('/').unwrap();

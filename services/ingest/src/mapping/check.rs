@@ -58,7 +58,9 @@ pub(super) fn keys(event: EventKind, config: &SourceConfig) -> Result<(), String
     ];
     let (needed, allowed) = keys_of(event);
     let list = |keys: &[&str]| keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
-    for key in needed {
+    // What an answer says is so when it comes, if nothing is said.
+    let needs_time = event != EventKind::Reading || !config.is_polled();
+    for key in needed.iter().copied().filter(|key| *key != "time" || needs_time) {
         if !given.contains(&(key, true)) {
             return Err(format!("`{key}` is missing; this event needs {}", list(needed)));
         }

@@ -26,6 +26,8 @@ struct Run {
     etag: String,
     last_modified: String,
     sha256: String,
+    /// What its answers warn of; nothing is known of it before one was read.
+    warning: Option<String>,
     /// The last answer that cannot be read, with its address.
     broken: Option<(String, Vec<u8>)>,
 }
@@ -172,6 +174,9 @@ impl Poller {
                 Step::On
             }
             Next::Read(more) => {
+                if run.warning.as_ref().is_none_or(String::is_empty) {
+                    run.warning = Some(self.upstream.warning(&reply.answer()));
+                }
                 let asked = desk.searches.get(which);
                 let same = asked
                     .is_some_and(|asked| asked.sha256 == sha256 && asked.mapping == desk.mapping);
@@ -279,12 +284,28 @@ impl Poller {
                 asked.sha256 = run.sha256;
             }
             tell(asked, outcome, &taken);
+            if let Some(warning) = &run.warning {
+                self.warn(asked, warning);
+            }
         }
         outcome::settle(&mut desk.quota, end, &reason, now, draws[1]);
         desk.put_search(which)?;
         desk.commit_quota(now)?;
         self.office.metrics.records("ingest", taken.rows);
         Ok(())
+    }
+
+    /// Notes what the upstream warns of: counted each time, logged when it is news.
+    fn warn(&self, asked: &mut Asked, warning: &str) {
+        let warning = self.polling.credentials.hide(warning);
+        if !warning.is_empty() {
+            self.count("warned");
+        }
+        if !warning.is_empty() && warning != asked.warning {
+            let (source, search) = (&asked.source, &asked.search);
+            tracing::warn!(source, search, warning, "it was answered with a warning");
+        }
+        asked.warning = warning;
     }
 
     fn count(&self, outcome: &str) {

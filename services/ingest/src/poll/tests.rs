@@ -554,6 +554,11 @@ impl Upstream for Guarded {
         crate::upstream::by_status(answer).unwrap_or(crate::upstream::Verdict::Read { next: None })
     }
 
+    fn warning(&self, answer: &crate::upstream::Answer<'_>) -> String {
+        let found: serde_json::Value = serde_json::from_slice(answer.body).unwrap();
+        found["warning"].as_str().unwrap_or_default().to_owned()
+    }
+
     fn login(&self) -> Option<crate::upstream::Call> {
         let auth = crate::upstream::Auth::Basic;
         let form = Some(vec![("grant_type", "client_credentials".to_owned())]);
@@ -610,6 +615,30 @@ fn a_token_is_kept_until_just_before_its_end_and_got_again_once_if_it_is_refused
     let (world, items, tokens) = guarded(vec![Reply::status(401, "invalid_client")], 5, "x");
     assert_eq!((items, tokens), (0, 1));
     assert!(world.asked().error.contains("invalid_client"), "{}", world.asked().error);
+}
+
+#[test]
+fn what_an_answer_warns_of_is_counted_and_stands_until_one_comes_without() {
+    let world = World::new("client_id = \"me\"\nsecret = \"pass\"\n");
+    world.server.script("/token", [Reply::status(200, "token77")]);
+    let warned =
+        |text: &str| Reply::json(ONE.replace("]}", &format!("],\"warning\":\"{text}\"}}")));
+    let replies = [warned("of token77"), warned("of a filter"), Reply::json(ONE)];
+    world.server.script("/items", replies);
+    let mut poller = world.poller();
+    poller.upstream = Arc::new(Guarded(world.server.url()));
+    let mut desk = poller.open().unwrap();
+    for wanted in ["of ***", "of a filter", ""] {
+        world.turn(&mut poller, &mut desk);
+        let asked = world.asked();
+        assert_eq!((asked.warning.as_str(), asked.error.as_str()), (wanted, ""));
+        world.pass(Duration::from_mins(10));
+    }
+    assert_eq!(world.listings(), BOTH, "what it has found is read all the same");
+    let counted = poller.office.metrics.encode();
+    let line = "tocsin_upstream_searches_total{source=\"shop\",outcome=\"warned\"} 2";
+    assert!(counted.contains(line), "{counted}");
+    world.check_ledger();
 }
 
 #[test]

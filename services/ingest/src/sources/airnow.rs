@@ -64,17 +64,32 @@ time_format = ["%m/%d/%Y", "%m-%d-%Y"]
 "*" = ""
 "#;
 
-struct Airnow {
-    calls: Calls,
-}
-
 /// EPA makes these files on request, so where they are is for the configuration to say.
 fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
-    let address = config.address.as_deref().unwrap_or("https://www.epa.gov");
-    Ok(Box::new(Airnow { calls: Calls::new(config, address)? }))
+    let begins = |head: &str| head.contains("Site ID");
+    Files::below(config, "https://www.epa.gov", begins, "no Site ID at its start")
 }
 
-impl Upstream for Airnow {
+/// Files below an address, asked for by their names; a page that says sorry is none of them.
+pub(super) struct Files {
+    calls: Calls,
+    begins: fn(&str) -> bool,
+    otherwise: &'static str,
+}
+
+impl Files {
+    /// Files below `config.address`, or below `usual`, that begin so; `otherwise` says what is amiss.
+    pub(super) fn below(
+        config: &SourceConfig,
+        usual: &str,
+        begins: fn(&str) -> bool,
+        otherwise: &'static str,
+    ) -> Result<Box<dyn Upstream>, String> {
+        Ok(Box::new(Files { calls: Calls::new(config, usual)?, begins, otherwise }))
+    }
+}
+
+impl Upstream for Files {
     fn first(&self, search: &str) -> Result<Call, String> {
         let parts: Vec<String> = wanted(search)?.split('/').map(escaped).collect();
         if parts.iter().any(|part| matches!(part.as_str(), "" | "." | "..")) {
@@ -87,13 +102,10 @@ impl Upstream for Airnow {
         if let Some(verdict) = by_status(answer) {
             return verdict;
         }
-        let start = &answer.body[..answer.body.len().min(200)];
-        let head = String::from_utf8_lossy(start);
-        match head.contains("Site ID") {
+        let start = &answer.body[..answer.body.len().min(400)];
+        match (self.begins)(&String::from_utf8_lossy(start)) {
             true => Verdict::Read { next: None },
-            false => {
-                Verdict::Broken("the answer is not a daily file: no Site ID at its start".into())
-            }
+            false => Verdict::Broken(format!("the answer is not such a file: {}", self.otherwise)),
         }
     }
 }

@@ -487,7 +487,7 @@ mod tests {
             ),
             ("unit = \"AQI-US\"", "time_zone = \"Mars\"", "time_zone \"Mars\" is not known"),
             ("unit = \"AQI-US\"", "delimiter = \"é\"", "must be one ASCII character"),
-            ("\"csv\"", "\"xml\"", "kind `xml` is not known; allowed: `airnow`, `aqicn`, `csv`"),
+            ("\"csv\"", "\"xml\"", "kind `xml` is not known; allowed: `airnow`, `airnow-daily`"),
         ] {
             let text = EPA_SOURCE.replace(from, to);
             let error = crate::sources::open(&config(&text)).err().unwrap_or_default();

@@ -40,6 +40,8 @@ given = true
 const LIMIT: u64 = 200;
 /// Items from here on are not shown.
 const OFFSET_END: u64 = 10_000;
+/// The most warnings of an answer that are told.
+const WARNINGS: usize = 5;
 
 struct Ebay {
     calls: Calls,
@@ -100,6 +102,12 @@ impl Upstream for Ebay {
         Verdict::Read { next: more.then(|| self.calls.next(call, "offset", following)) }
     }
 
+    fn warning(&self, answer: &Answer<'_>) -> String {
+        let found = json(answer).unwrap_or_default();
+        let warnings = found["warnings"].as_array().into_iter().flatten().take(WARNINGS);
+        warnings.map(said).collect::<Vec<_>>().join("; ")
+    }
+
     fn login(&self) -> Option<Call> {
         let mut call = self.calls.call("/identity/v1/oauth2/token", &[], &[], Auth::Basic);
         call.url.truncate(call.url.find('?').unwrap_or(call.url.len()));
@@ -133,11 +141,7 @@ impl Upstream for Ebay {
 /// What the first error says is more than the status does.
 fn judge_error(error: &Value, answer: &Answer<'_>) -> Verdict {
     let id = error["errorId"].as_u64().unwrap_or(0);
-    let text = match &error["longMessage"] {
-        Value::Null => text_of(&error["message"]),
-        long => text_of(long),
-    };
-    let reason = format!("error {id}: {text}");
+    let reason = format!("error {}", said(error));
     let after = answer.retry_after;
     match (id, answer.status, error["category"].as_str()) {
         (1001 | 1002, ..) | (_, 401, _) => Verdict::Login(reason),
@@ -146,6 +150,19 @@ fn judge_error(error: &Value, answer: &Answer<'_>) -> Verdict {
         (_, 404, _) => Verdict::Nothing(reason),
         _ => Verdict::Refused(reason),
     }
+}
+
+/// An error or a warning in words: its number, its text, and what it is about.
+fn said(error: &Value) -> String {
+    let text = match &error["longMessage"] {
+        Value::Null => text_of(&error["message"]),
+        long => text_of(long),
+    };
+    let about = error["parameters"].as_array().into_iter().flatten().take(WARNINGS);
+    let about = about.map(|one| format!("{} = {}", text_of(&one["name"]), text_of(&one["value"])));
+    let about = about.collect::<Vec<_>>().join(", ");
+    let about = if about.is_empty() { about } else { format!(" ({about})") };
+    format!("{}: {text}{about}", error["errorId"].as_u64().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -176,9 +193,16 @@ mod tests {
         let text =
             r#"{"itemSummaries":[{"itemId":"v1|1|0","price":{"value":"1.50","currency":"GBP"}}]}"#;
         let more = "event = \"reading\"\nsubject = \"{itemId}\"\nmeasure = \"price\"\n\
-            value = \"{price.value}\"\nunit = \"{price.currency}\"\ntime = \"2024-01-01\"\n";
-        let found = collect(&format!("{SOURCE}{more}"), "a", text.as_bytes()).unwrap();
-        assert_eq!(found, ["price default/v1|1|0/price 1.5 GBP 2024-01-01T00:00:00Z a#1"]);
+            value = \"{price.value}\"\nunit = \"{price.currency}\"\n";
+        for (key, wanted) in [
+            ("time = \"2024-01-01\"", "2024-01-01T00:00:00Z"),
+            ("every = \"1h\"", "1970-01-01T00:00:01Z"),
+        ] {
+            let found = collect(&format!("{SOURCE}{more}{key}\n"), "a", text.as_bytes()).unwrap();
+            assert_eq!(found, [format!("price default/v1|1|0/price 1.5 GBP {wanted} a#1")]);
+        }
+        let nowhen = crate::sources::open(&config(&format!("{SOURCE}{more}"))).err().unwrap();
+        assert!(nowhen.contains("`time` is missing"), "{nowhen}");
     }
 
     #[test]
@@ -219,6 +243,29 @@ mod tests {
         ] {
             assert_eq!(judged(&*ebay(), &call, status, &body).0, wanted, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn warnings_of_a_good_answer_are_told() {
+        let warning = |body: &str| {
+            let body = body.as_bytes();
+            ebay().warning(&Answer { status: 200, content_type: "", retry_after: None, body })
+        };
+        let ignored = r#"{"itemSummaries":[],"warnings":[
+            {"errorId":12002,"category":"REQUEST","message":"short","longMessage":"a filter was ignored",
+             "parameters":[{"name":"filter","value":"price:[x"}]},
+            {"errorId":12507,"message":"another"}]}"#;
+        for (body, wanted) in [
+            (ignored, "12002: a filter was ignored (filter = price:[x); 12507: another"),
+            (r#"{"itemSummaries":[]}"#, ""),
+            (r#"{"warnings":"odd"}"#, ""),
+            ("<html>", ""),
+        ] {
+            assert_eq!(warning(body), wanted, "{body}");
+        }
+        let many = format!("{{\"warnings\":[{}{{}}]}}", "{},".repeat(900));
+        assert_eq!(warning(&many), ["0: null"; WARNINGS].join("; "));
+        assert_eq!(judged(&*ebay(), &asked(&*ebay(), "x"), 200, ignored).0, "Read");
     }
 
     #[test]

@@ -8,8 +8,10 @@ use tocsin_ingest::{jq, mapping, section, sources};
 use tocsin_service::config::Document;
 
 /// Every kind, with the least that it must be told.
-pub const KINDS: [(&str, &str); 17] = [
+pub const KINDS: [(&str, &str); 19] = [
     ("airnow", "kind = \"airnow\""),
+    ("airnow-daily", "kind = \"airnow-daily\""),
+    ("airnow-hourly", "kind = \"airnow-hourly\""),
     ("aqicn", "kind = \"aqicn\""),
     (
         "csv",

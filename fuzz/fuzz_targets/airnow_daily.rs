@@ -1,0 +1,16 @@
+//! Any bytes as an answer of `airnow-daily`.
+
+#![no_main]
+
+use std::cell::RefCell;
+
+#[path = "../../services/ingest/tests/support/hostile.rs"]
+mod hostile;
+
+thread_local! {
+    static VICTIM: RefCell<hostile::Victim> = RefCell::new(hostile::Victim::of("airnow-daily"));
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    VICTIM.with(|victim| victim.borrow_mut().suffer(bytes));
+});
