@@ -8,6 +8,7 @@ mod dashboards;
 mod kubernetes;
 mod metrics;
 mod program;
+mod push;
 mod rules;
 
 use serde_norway::Value;

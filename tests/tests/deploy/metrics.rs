@@ -53,6 +53,7 @@ pub fn exported() -> Exported {
         metrics.watermark(service, Micros(1));
         metrics.consumer_lag(service, "orders.rows", 0, Some(1));
         metrics.assigned_partitions(service, 1);
+        metrics.partitions_waiting(service, 1);
         metrics.restore_left(service, 1, Some(moment));
         metrics.restored(service, moment);
         metrics.committed(service, moment);

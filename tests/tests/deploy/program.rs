@@ -98,7 +98,7 @@ fn the_image_is_of_this_version_everywhere() {
 #[test]
 fn ports_and_users_match() {
     let dockerfile = text("deploy/Dockerfile");
-    assert!(dockerfile.contains("\nEXPOSE 8080 9464\n"));
+    assert!(dockerfile.contains("\nEXPOSE 8080 8090 9464\n"));
     assert!(dockerfile.contains("/dev/tcp/127.0.0.1/9464"));
     assert!(dockerfile.contains("\nUSER 10001:10001\n"));
     for (place, line) in commands() {
@@ -118,8 +118,10 @@ fn ports_and_users_match() {
             .map(|p| (word(at(p, "name")), at(p, "containerPort").as_u64().unwrap()))
             .collect();
         let mut wanted = vec![("admin", 9464)];
-        if pod.component == "api" {
-            wanted.insert(0, ("http", 8080));
+        match pod.component.as_str() {
+            "api" => wanted.insert(0, ("http", 8080)),
+            "ingest" => wanted.insert(0, ("push", 8090)),
+            _ => {}
         }
         assert_eq!(ports, wanted, "{}", pod.file);
         let annotation = |name: &str| pod.annotations.get(name).map(word);
