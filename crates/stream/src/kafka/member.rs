@@ -33,6 +33,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// A member of a group.
 pub(super) struct Member {
     options: KafkaOptions,
+    group: String,
     inputs: Vec<Arc<str>>,
     place: Place,
     joined: bool,
@@ -71,6 +72,7 @@ impl Member {
         let consumer = place.client()?;
         Ok(Member {
             options: options.clone(),
+            group: spec.group.clone(),
             inputs: spec.inputs.clone(),
             place,
             joined: false,
@@ -281,7 +283,8 @@ impl Member {
         places: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Option<u64>>, LogError> {
         let asked = groups::committed(&self.consumer, places, CALL);
-        asked.map_err(|error| self.options.unavailable("ask for the progress", error))
+        let doing = format!("ask for the progress of group {:?}", self.group);
+        asked.map_err(|error| self.options.unavailable(&doing, error))
     }
 
     /// As [`crate::Worker::committed`].

@@ -16,6 +16,9 @@ use tocsin_domain::TopicPartition;
 /// How often progress is committed that has not changed: a broker forgets what is old.
 const REFRESH: Duration = Duration::from_secs(3600);
 
+/// How often a new worker tries to end what its id has left open in the group's progress.
+const RELEASES: u32 = 3;
+
 pub(super) struct KafkaWorker {
     cluster: Arc<Cluster>,
     spec: WorkerSpec,
@@ -87,11 +90,19 @@ impl KafkaWorker {
 fn take_id(cluster: &Cluster, spec: &WorkerSpec) -> Result<Producer, LogError> {
     let begun = Instant::now();
     let input = spec.inputs.first().map(|topic| TopicPartition::new(topic, 0));
-    let attempt = || {
+    let mut tries = 0;
+    let mut attempt = || {
         let mut producer = Producer::new(&cluster.options, &spec.id)?;
         let hangs = cluster.hangs(&spec.group, &spec.inputs)?;
         let group = input.as_ref().filter(|_| hangs).map(|input| (&*spec.group, input));
         producer.release(&cluster.open_ends()?, group)?;
+        // A broker that has just come back may not have taken it. What hangs after the last try was
+        // left open under another id, and its owner ends it.
+        tries += 1;
+        if hangs && tries < RELEASES && cluster.hangs(&spec.group, &spec.inputs)? {
+            let reason = format!("the progress of group {:?} cannot be told yet", spec.group);
+            return Err(LogError::Unavailable(reason));
+        }
         Ok(producer)
     };
     loop {
