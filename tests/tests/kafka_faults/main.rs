@@ -13,6 +13,7 @@
 
 mod proxy;
 mod standby;
+mod stuck;
 mod watched;
 
 use proxy::{Call, Fault, Plan, Proxy};

@@ -69,6 +69,12 @@ impl Proxy {
         self.plans.lock().unwrap().extend(plans);
     }
 
+    /// How often a call has still to fail.
+    pub fn times_left(&self, call: Call) -> u32 {
+        let plans = self.plans.lock().unwrap();
+        plans.iter().filter(|plan| plan.call == call).map(|plan| plan.times).sum()
+    }
+
     /// What was planned and has not happened; forgets it.
     pub fn left(&self) -> Vec<Plan> {
         std::mem::take(&mut *self.plans.lock().unwrap())

@@ -41,7 +41,7 @@ pub(super) struct Member {
     /// What was announced as gone and is let go with the next poll.
     leaving: Vec<u32>,
     /// What has come, perhaps nothing, and was not taken up yet, because the broker did not answer.
-    coming: Option<Vec<u32>>,
+    pub(super) coming: Option<Vec<u32>>,
     /// The seat that is served first by the next poll.
     turn: usize,
     /// Since when the client reads from elsewhere than it should.

@@ -19,10 +19,15 @@ const REFRESH: Duration = Duration::from_secs(3600);
 /// How often a new worker tries to end what its id has left open in the group's progress.
 const RELEASES: u32 = 3;
 
+/// How long a member may be unable to take up its partitions although the cluster answers.
+const STUCK: Duration = Duration::from_secs(60);
+
 pub(super) struct KafkaWorker {
     cluster: Arc<Cluster>,
     spec: WorkerSpec,
     refreshed: Instant,
+    /// Since when that is so.
+    stuck: Option<Instant>,
     producer: Producer,
     member: Option<Member>,
 }
@@ -36,7 +41,7 @@ impl KafkaWorker {
             false => Some(Member::new(&cluster.options, spec)?),
         };
         let (spec, refreshed) = (spec.clone(), Instant::now());
-        Ok(KafkaWorker { cluster, spec, refreshed, producer, member })
+        Ok(KafkaWorker { cluster, spec, refreshed, stuck: None, producer, member })
     }
 
     /// Commits nothing new, so that what was committed last has its marks, see `marks`.
@@ -116,6 +121,15 @@ fn take_id(cluster: &Cluster, spec: &WorkerSpec) -> Result<Producer, LogError> {
     }
 }
 
+/// Only who takes the id anew ends what it has left open, see `marks`.
+fn forgotten(spec: &WorkerSpec) -> LogError {
+    LogError::Refused(format!(
+        "the progress of group {:?} cannot be told, although Kafka answers: a broker that came back has \
+         forgotten how a transaction ended; start this process again, and {:?} ends it",
+        spec.group, spec.id
+    ))
+}
+
 impl Worker for KafkaWorker {
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Polled, LogError> {
         if self.producer.owes() && self.cluster.answers() {
@@ -123,7 +137,13 @@ impl Worker for KafkaWorker {
         }
         match &mut self.member {
             Some(member) if !self.spec.inputs.is_empty() => {
-                member.poll(max_records.max(1), timeout)
+                let polled = member.poll(max_records.max(1), timeout)?;
+                let stuck = member.coming.is_some() && self.cluster.answers();
+                self.stuck = self.stuck.or(Some(Instant::now())).filter(|_| stuck);
+                match self.stuck.is_some_and(|since| since.elapsed() > STUCK) {
+                    true => Err(forgotten(&self.spec)),
+                    false => Ok(polled),
+                }
             }
             _ => {
                 std::thread::sleep(timeout);
