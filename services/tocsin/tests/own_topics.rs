@@ -366,7 +366,7 @@ fn poison(world: &World, known: u32) {
         ("acme.orders", 2, b"{\"no\": 1}".to_vec(), "framing", "must begin with"),
         ("acme.sensors", 1, b"{\"pm25\": ".to_vec(), "json", "not JSON"),
         ("acme.sensors", 1, b"{\"pm25\": 3}".to_vec(), "value", "subject is empty"),
-        ("acme.sensors", 1, b"[1]".to_vec(), "json", "not an object"),
+        ("acme.sensors", 1, b"[1]".to_vec(), "json", "must be an object"),
     ];
     for (topic, partition, value, _, _) in &letters {
         world.produce(topic, &[(*partition, "its key", value.clone())]);
