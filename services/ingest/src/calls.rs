@@ -79,6 +79,14 @@ pub(crate) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
+/// `text` as one part of a path. Whoever reads an address takes dots alone for the way up, escaped or not.
+pub(crate) fn segment(text: &str) -> Result<String, String> {
+    match text {
+        "." | ".." => Err(format!("the search is {text:?}, which no address can name")),
+        _ => Ok(escaped(text)),
+    }
+}
+
 /// A search that can be asked.
 pub(crate) fn wanted(search: &str) -> Result<&str, String> {
     let search = search.trim();

@@ -95,15 +95,10 @@ fn wanted(value: &Value) -> Json {
             }
         },
         Value::Decimal(decimal) => {
-            // Nine bytes and less: far within an i128.
             let bytes = Vec::<u8>::try_from(decimal).unwrap();
-            let sign = if bytes.first().is_some_and(|byte| *byte >= 0x80) { 0xff } else { 0 };
-            let mut wide = [sign; 16];
-            wide[16 - bytes.len()..].copy_from_slice(&bytes);
-            let n = i128::from_be_bytes(wide);
-            let sign = if n < 0 { "-" } else { "" };
-            let n = n.unsigned_abs();
-            json!(format!("{sign}{}.{:04}", n / 10_000, n % 10_000))
+            let (sign, digits) = digits(&bytes);
+            let (whole, part) = digits.split_at(digits.len() - 4);
+            json!(format!("{sign}{whole}.{part}"))
         }
         Value::TimestampMillis(at) => match jiff::Timestamp::from_millisecond(*at) {
             Ok(time) => json!(time.to_string()),
@@ -120,6 +115,32 @@ fn wanted(value: &Value) -> Json {
         }
         other => json!(format!("the schema has no {other:?}")),
     }
+}
+
+/// The sign and the digits, five at least, of a number in two's complement, however long it is.
+fn digits(bytes: &[u8]) -> (&'static str, String) {
+    let is_negative = bytes.first().is_some_and(|byte| *byte >= 0x80);
+    let mut digits = vec![0_u32];
+    for byte in bytes {
+        let mut carry = u32::from(if is_negative { !byte } else { *byte });
+        for digit in &mut digits {
+            carry += *digit * 256;
+            (*digit, carry) = (carry % 10, carry / 10);
+        }
+        while carry > 0 {
+            digits.push(carry % 10);
+            carry /= 10;
+        }
+    }
+    // What was turned over is one too little.
+    let mut carry = u32::from(is_negative);
+    for digit in &mut digits {
+        (*digit, carry) = ((*digit + carry) % 10, (*digit + carry) / 10);
+    }
+    digits.extend((carry > 0).then_some(carry));
+    digits.resize(digits.len().max(5), 0);
+    let text = digits.iter().rev().map(u32::to_string).collect();
+    (if is_negative { "-" } else { "" }, text)
 }
 
 /// About what a value takes up.

@@ -2,7 +2,7 @@
 //! were sold is missing where the upstream does not say it: that is unknown, and never none.
 
 use super::{Kind, json_lines};
-use crate::calls::{Calls, escaped, json, number_of, text_of, wanted};
+use crate::calls::{Calls, json, number_of, segment, text_of, wanted};
 use crate::settings::SourceConfig;
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
 
@@ -80,7 +80,7 @@ impl Upstream for Mercadolibre {
         Ok(match search.split_once(':').map(|(what, of)| (what, of.trim())) {
             Some(("category", id)) => self.search(("category", id)),
             Some(("seller", id)) => self.search(("seller_id", id)),
-            Some(("item", id)) => plain(&format!("/items/{}", escaped(id)), &[]),
+            Some(("item", id)) => plain(&format!("/items/{}", segment(id)?), &[]),
             Some(("items", ids)) if ids.split(',').count() <= ITEMS => {
                 plain("/items", &[("ids", ids)])
             }

@@ -2,7 +2,7 @@
 //! it calls values are US index values, not concentrations; what it sends with them is weather.
 
 use super::{Kind, json_lines};
-use crate::calls::{Calls, escaped, json, text_of};
+use crate::calls::{Calls, json, segment, text_of};
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
 use serde_json::Value;
 
@@ -99,7 +99,7 @@ impl Upstream for Waqi {
                 (format!("/feed/geo:{place}/"), None)
             }
             _ if search.is_empty() => ("/feed/here/".to_owned(), None),
-            _ => (format!("/feed/{}/", escaped(search).replace("%40", "@")), None),
+            _ => (format!("/feed/{}/", segment(search)?.replace("%40", "@")), None),
         };
         let fixed: Vec<_> = query.into_iter().collect();
         Ok(self.calls.call(&path, &[], &fixed, Auth::Query("token")))
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(call.url, format!("{ADDRESS}{wanted}"));
             assert_eq!(call.auth, Auth::Query("token"));
         }
-        for search in ["bounds:1,2,3", "geo:31.55,74.34", "geo:../x;1"] {
+        for search in ["bounds:1,2,3", "geo:31.55,74.34", "geo:../x;1", "..", "."] {
             assert!(waqi().first(search).is_err(), "{search}");
         }
     }
