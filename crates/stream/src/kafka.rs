@@ -2,7 +2,8 @@
 //! transactional producer and a member of a group. Everything that knows librdkafka is in here.
 //!
 //! Read in this order: [`client`] what is configured, `worker` how the halves come together,
-//! `producer` how a transaction ends, `marks` what a broker forgets of it, `member` how partitions come
+//! `producer` how a transaction ends, `marks` what a broker forgets of it, `decisions` where it is written
+//! down, `member` how partitions come
 //! and go, `reader` reading without a group, [`topics`] and `admin` what topics should be, `groups` and
 //! `intake` how a whole log moves in, and `native` for the calls into C.
 
@@ -10,6 +11,7 @@ mod admin;
 mod bell;
 mod client;
 mod cluster;
+mod decisions;
 mod gather;
 mod groups;
 mod intake;

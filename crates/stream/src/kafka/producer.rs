@@ -26,13 +26,28 @@ pub(super) struct Producer {
     id: String,
     options: KafkaOptions,
     outlets: HashMap<Arc<str>, Outlet<Context>>,
-    /// Where the last transaction wrote to.
-    last: Vec<(Arc<str>, u32)>,
+    /// What the last transaction that was decided touched.
+    last: Touched,
     /// Whether a broker went away since.
     owing: bool,
     /// Why nothing can be committed any more, once another worker has the id.
     shut_out: Option<String>,
     producer: Arc<ThreadedProducer<Context>>,
+}
+
+/// What a transaction touched, where a mark says how it ended, and how that was.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    pub(super) places: Vec<TopicPartition>,
+    /// The group whose progress it carried, and a place of that group where nobody goes on.
+    pub(super) group: Option<(String, TopicPartition)>,
+    pub(super) committed: bool,
+}
+
+impl Touched {
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.group.is_none()
+    }
 }
 
 /// Whose progress a transaction carries.
@@ -63,49 +78,107 @@ impl Producer {
         }
         let (id, options) = (id.to_owned(), options.clone());
         let (outlets, producer) = (HashMap::new(), Arc::new(producer));
-        let last = Vec::new();
+        let last = Touched::default();
         Ok(Producer { id, options, outlets, last, owing: false, shut_out: None, producer })
     }
 
-    /// Outputs and offsets in one transaction.
+    /// Outputs and offsets in one transaction. `aside` is as in [`Touched`].
     pub(super) fn commit(
         &mut self,
         work: &Transaction,
         offsets: &TopicPartitionList,
         owner: &Owner<'_>,
+        aside: Option<(&str, &TopicPartition)>,
     ) -> Result<(), CommitError> {
         if let Some(reason) = &self.shut_out {
             return Err(CommitError::Fatal(reason.clone()));
         }
         self.say_again()?;
         let outputs = || work.outputs().iter().filter(|output| !output.is_empty());
-        self.transact(offsets, owner, |this| outputs().try_for_each(|out| this.produce(out)))?;
-        self.last.clear();
-        self.last.extend(outputs().flat_map(places));
-        Ok(())
+        let done =
+            self.transact(offsets, owner, |this| outputs().try_for_each(|out| this.produce(out)));
+        if matches!(done, Ok(()) | Err(CommitError::Abort(_))) {
+            self.last.places.clear();
+            self.last.places.extend(outputs().flat_map(places));
+            self.last.committed = done.is_ok();
+            let aside = aside.filter(|_| offsets.count() > 0);
+            self.last.group = aside.map(|(group, at)| (group.to_owned(), at.clone()));
+        }
+        done
     }
 
-    /// Whether what was committed last has to be said again: a broker went away since, which may have
-    /// forgotten the marks; those before were written before the last transaction could begin.
+    /// Whether the end of the last transaction has to be said again: a broker went away since, which may
+    /// have forgotten its marks; those before were written before it could begin.
     pub(super) fn owes(&mut self) -> bool {
         self.owing |= self.producer.context().was_lost();
         self.owing && !self.last.is_empty()
     }
 
-    /// Says again what was committed last, if need be: a filler for each partition, in a transaction of
-    /// its own. The group's offsets have their mark from the next one.
-    fn say_again(&mut self) -> Result<(), CommitError> {
+    /// Says again how the last transaction ended, if need be.
+    pub(super) fn say_again(&mut self) -> Result<(), CommitError> {
         if !self.owes() {
             return Ok(());
         }
-        let (last, nobody) = (std::mem::take(&mut self.last), Group::Named(""));
-        let last = last.iter().map(|(topic, partition)| (topic, *partition));
         self.owing = false;
-        let said = self.transact(&TopicPartitionList::new(), &nobody, |this| this.fill(last));
+        let last = std::mem::take(&mut self.last);
+        let said = self.end_again(&last);
+        // Its own marks may be forgotten as well.
+        self.last = last;
         said.map_err(|error| match error {
             CommitError::Fatal(_) => error,
-            error => CommitError::Unknown(format!("the last commit cannot be said again: {error}")),
+            error => CommitError::Unknown(format!("the last end cannot be said again: {error}")),
         })
+    }
+
+    /// Ends whatever this id has left open in these places, as it was decided: in a transaction that
+    /// touches the same and ends alike, see [`marks`](crate::kafka::marks).
+    pub(super) fn end_again(&mut self, left: &Touched) -> Result<(), CommitError> {
+        if left.is_empty() {
+            return Ok(());
+        }
+        let (group, place) =
+            left.group.as_ref().map_or(("", None), |(group, at)| (group, Some(at)));
+        let list = offsets(place.map(|at| (at, 0)).into_iter())
+            .map_err(|error| CommitError::Fatal(error.to_string()))?;
+        let owner = Group::Named(group);
+        let fill =
+            |this: &mut Producer| this.fill(left.places.iter().map(|at| (&at.topic, at.partition)));
+        match left.committed {
+            true => self.transact(&list, &owner, fill),
+            false => self.touch(&list, &owner, fill),
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), CommitError> {
+        self.producer.begin_transaction().map_err(|error| {
+            CommitError::Unknown(format!("a transaction cannot be begun: {error}"))
+        })
+    }
+
+    /// A transaction that is aborted, so that its places have a mark.
+    fn touch(
+        &mut self,
+        offsets: &TopicPartitionList,
+        owner: &Owner<'_>,
+        produce: impl FnOnce(&mut Producer) -> Result<(), CommitError>,
+    ) -> Result<(), CommitError> {
+        self.begin()?;
+        let produced = produce(self);
+        if offsets.count() > 0 {
+            // That it was asked is enough for a mark.
+            let sent = native::send_offsets(&self.producer, offsets, owner, CALL);
+            sent.unwrap_or_else(|refusal| {
+                tracing::debug!(reason = refusal.text, "offsets that were to be aborted");
+            });
+        }
+        // An abort would drop what was not sent yet.
+        let flushed = self.producer.flush(CALL);
+        match self.abort(CommitError::Abort(String::new()), Instant::now()) {
+            CommitError::Abort(_) => {}
+            error => return Err(error),
+        }
+        produced?;
+        flushed.map_err(|error| CommitError::Unknown(error.to_string()))
     }
 
     fn transact(
@@ -115,9 +188,7 @@ impl Producer {
         produce: impl FnOnce(&mut Producer) -> Result<(), CommitError>,
     ) -> Result<(), CommitError> {
         let begun = Instant::now();
-        self.producer.begin_transaction().map_err(|error| {
-            CommitError::Unknown(format!("a transaction cannot be begun: {error}"))
-        })?;
+        self.begin()?;
         if let Err(error) = produce(self) {
             return Err(self.abort(error, begun));
         }
@@ -128,40 +199,6 @@ impl Producer {
         crash::point("inside-commit");
         patiently(begun, || native::commit(&self.producer, CALL))
             .map_err(|refusal| self.judge(refusal, begun, true))
-    }
-
-    /// Ends as aborted whatever this id has left open in these partitions and in the offsets of a
-    /// group, of which one input is named; see [`marks`](crate::kafka::marks). None of it can be seen.
-    pub(super) fn release(
-        &mut self,
-        open: &[TopicPartition],
-        group: Option<(&str, &TopicPartition)>,
-    ) -> Result<(), LogError> {
-        if open.is_empty() && group.is_none() {
-            return Ok(());
-        }
-        let (id, options) = (self.id.clone(), self.options.clone());
-        let doing = format!("end what {id:?} had left open");
-        let failed = |error: String| options.unavailable(&doing, error);
-        self.producer.begin_transaction().map_err(|error| failed(error.to_string()))?;
-        let filled = self.fill(open.iter().map(|at| (&at.topic, at.partition)));
-        if let Some((group, input)) = group {
-            let list = offsets(std::iter::once((input, 0)));
-            let list = list.map_err(|error| failed(error.to_string()))?;
-            let group: Owner<'_> = Group::Named(group);
-            // A group that has members refuses it. That it was asked is enough for a mark.
-            if let Err(refusal) = native::send_offsets(&self.producer, &list, &group, CALL) {
-                tracing::debug!(reason = refusal.text, "offsets that were to be aborted");
-            }
-        }
-        // An abort would drop what was not sent yet.
-        let flushed = self.producer.flush(CALL);
-        match self.abort(CommitError::Abort(String::new()), Instant::now()) {
-            CommitError::Abort(_) => {}
-            error => return Err(failed(error.to_string())),
-        }
-        filled.map_err(|error| failed(error.to_string()))?;
-        flushed.map_err(|error| failed(error.to_string()))
     }
 
     /// A filler into each of these.
@@ -285,9 +322,9 @@ pub(super) fn tune(config: &mut ClientConfig) {
 }
 
 /// Where an output writes to.
-fn places(output: &Output) -> impl Iterator<Item = (Arc<str>, u32)> {
+fn places(output: &Output) -> impl Iterator<Item = TopicPartition> {
     let written = (0..).zip(&output.partitions).filter(|(_, builder)| builder.count() > 0);
-    written.map(|(partition, _)| (output.topic.clone(), partition))
+    written.map(|(partition, _)| TopicPartition { topic: output.topic.clone(), partition })
 }
 
 /// Makes a call again as long as it says that this may help.

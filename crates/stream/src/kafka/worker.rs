@@ -16,8 +16,8 @@ use tocsin_domain::TopicPartition;
 /// How often progress is committed that has not changed: a broker forgets what is old.
 const REFRESH: Duration = Duration::from_secs(3600);
 
-/// How often a new worker tries to end what its id has left open in the group's progress.
-const RELEASES: u32 = 3;
+/// How long a new worker waits until all that its id may have left open can be seen, and has ended.
+const SETTLES: Duration = Duration::from_secs(20);
 
 /// How long a member may be unable to take up its partitions although the cluster answers.
 const STUCK: Duration = Duration::from_secs(60);
@@ -26,6 +26,8 @@ pub(super) struct KafkaWorker {
     cluster: Arc<Cluster>,
     spec: WorkerSpec,
     refreshed: Instant,
+    /// As in [`Touched`](crate::kafka::producer::Touched).
+    aside: Option<TopicPartition>,
     /// Since when that is so.
     stuck: Option<Instant>,
     producer: Producer,
@@ -35,18 +37,19 @@ pub(super) struct KafkaWorker {
 impl KafkaWorker {
     pub(super) fn new(cluster: Arc<Cluster>, spec: &WorkerSpec) -> Result<KafkaWorker, LogError> {
         equal_partitions(&spec.inputs, |topic| cluster.partitions(topic))?;
-        let producer = take_id(&cluster, spec)?;
+        let aside = cluster.aside()?;
+        let producer = take_id(&cluster, spec, aside.as_ref())?;
         let member = match spec.group.is_empty() {
             true => None,
             false => Some(Member::new(&cluster.options, spec)?),
         };
         let (spec, refreshed) = (spec.clone(), Instant::now());
-        Ok(KafkaWorker { cluster, spec, refreshed, stuck: None, producer, member })
+        Ok(KafkaWorker { cluster, spec, refreshed, aside, stuck: None, producer, member })
     }
 
-    /// Commits nothing new, so that what was committed last has its marks, see `marks`.
+    /// Says again how the last transaction ended, if need be, see `marks`.
     fn say_again(&mut self) -> Result<(), LogError> {
-        self.end(&Transaction::default()).map_err(|error| match error {
+        self.producer.say_again().map_err(|error| match error {
             CommitError::Retriable(reason) | CommitError::Abort(reason) => {
                 LogError::Unavailable(reason)
             }
@@ -63,7 +66,7 @@ impl KafkaWorker {
         let Some(member) = &mut self.member else {
             if work.progress.is_empty() {
                 let nobody = Group::Named("");
-                return self.producer.commit(work, &Default::default(), &nobody);
+                return self.producer.commit(work, &Default::default(), &nobody, None);
             }
             return Err(CommitError::Fatal(format!(
                 "worker {:?} has no group whose progress it could commit",
@@ -85,26 +88,30 @@ impl KafkaWorker {
             true => Group::Named(&self.spec.group),
             false => Group::Member(member.consumer()),
         };
-        self.producer.commit(work, &list, &owner)?;
+        let aside = self.aside.as_ref().map(|at| (&*self.spec.group, at));
+        self.producer.commit(work, &list, &owner, aside)?;
         member.progressed(&progress);
         Ok(())
     }
 }
 
 /// A producer whose id has nothing open; waits for a broker that is away.
-fn take_id(cluster: &Cluster, spec: &WorkerSpec) -> Result<Producer, LogError> {
+fn take_id(
+    cluster: &Cluster,
+    spec: &WorkerSpec,
+    aside: Option<&TopicPartition>,
+) -> Result<Producer, LogError> {
     let begun = Instant::now();
-    let input = spec.inputs.first().map(|topic| TopicPartition::new(topic, 0));
-    let mut tries = 0;
-    let mut attempt = || {
+    let attempt = || {
+        let hasty = begun.elapsed() > SETTLES;
         let mut producer = Producer::new(&cluster.options, &spec.id)?;
-        let hangs = cluster.hangs(&spec.group, &spec.inputs)?;
-        let group = input.as_ref().filter(|_| hangs).map(|input| (&*spec.group, input));
-        producer.release(&cluster.open_ends()?, group)?;
-        // A broker that has just come back may not have taken it. What hangs after the last try was
-        // left open under another id, and its owner ends it.
-        tries += 1;
-        if hangs && tries < RELEASES && cluster.hangs(&spec.group, &spec.inputs)? {
+        let left = cluster.left_open(spec, aside, hasty)?;
+        producer.end_again(&left).map_err(|error| {
+            cluster.options.unavailable(&format!("end what {:?} had left open", spec.id), error)
+        })?;
+        // A broker that has just come back may not have taken it. What hangs after that was left open
+        // under another id, and its owner ends it.
+        if !hasty && left.group.is_some() && cluster.hangs(&spec.group, &spec.inputs)? {
             let reason = format!("the progress of group {:?} cannot be told yet", spec.group);
             return Err(LogError::Unavailable(reason));
         }
