@@ -126,7 +126,7 @@ fn who_is_trusted_reads_and_writes_and_everybody_else_is_told_why_not() {
         node.display(),
         ca.display(),
     );
-    let server = Private::start_cql_with(&at.join("server"), &settings);
+    let server = Private::start_with(Kind::Cql, &at.join("server"), &settings);
     let tls = |ca: &Path| Tls {
         ca: ca.to_owned(),
         identity: Some((certificate.clone(), key.clone())),

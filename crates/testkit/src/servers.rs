@@ -75,12 +75,13 @@ impl Private {
         Private { kind, directory: directory.to_owned(), address }
     }
 
-    /// Starts a CQL database with these lines added to its configuration: as YAML, at the margin.
-    pub fn start_cql_with(directory: &Path, settings: &str) -> Private {
-        let written = std::fs::create_dir_all(directory)
-            .and_then(|()| std::fs::write(directory.join("cassandra.more"), settings));
+    /// The same with these lines added to its configuration: properties of Kafka, or YAML of Cassandra.
+    pub fn start_with(kind: Kind, directory: &Path, settings: &str) -> Private {
+        let more = directory.join(format!("{}.more", kind.names().0));
+        let written =
+            std::fs::create_dir_all(directory).and_then(|()| std::fs::write(more, settings));
         assert!(written.is_ok(), "cannot write into {}: {written:?}", directory.display());
-        Private::start(Kind::Cql, directory)
+        Private::start(kind, directory)
     }
 
     /// Where it answers, now and after a restart: as [`kafka`], [`cql`] and [`registry`] say it.

@@ -11,6 +11,7 @@
     reason = "a test ends by panicking"
 )]
 
+mod marks;
 mod proxy;
 mod standby;
 mod stuck;
@@ -46,7 +47,7 @@ type Case = (&'static str, &'static [Plan], &'static [Class]);
 
 use Call::{AddOffsets, AddPartitions, EndTxn, Produce, TxnOffsetCommit};
 use Class::{Abort, Done, Fatal, Unknown};
-use Fault::{CutAfter, CutBefore, Lie, Refuse, Swallow};
+use Fault::{CutAfter, CutBefore, Lie, Pretend, Refuse, Swallow};
 
 /// Errors of the protocol, by their numbers.
 mod error {
@@ -280,14 +281,19 @@ struct Bench {
     /// How many cases there were: each gives every key one input.
     cases: u64,
     // Behind what uses it: the broker ends last.
-    _broker: Private,
+    broker: Private,
     _directory: tempfile::TempDir,
 }
 
 impl Bench {
     fn new(timeout: Duration) -> Bench {
+        Bench::with(timeout, "")
+    }
+
+    /// With more properties of the broker.
+    fn with(timeout: Duration, properties: &str) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        let broker = Private::start(Kind::Kafka, directory.path());
+        let broker = Private::start_with(Kind::Kafka, directory.path(), properties);
         let proxy = Arc::new(Proxy::before(broker.address()));
         let direct = connect(broker.address(), timeout);
         let used = [
@@ -300,8 +306,8 @@ impl Bench {
         let used: Vec<&Topic> = used.map(|name| Topics::builtin().get(name).unwrap()).into();
         direct.create_topics(&used).unwrap();
         let watched = Watched::new(connect(&proxy.address, timeout));
-        let (_broker, _directory) = (broker, directory);
-        Bench { processor: None, watched, proxy, direct, cases: 0, _broker, _directory }
+        let (processor, cases, _directory) = (None, 0, directory);
+        Bench { processor, watched, proxy, direct, cases, broker, _directory }
     }
 
     /// One more input of every key while these faults happen; gives what was said, or became visible,

@@ -30,6 +30,9 @@ pub enum Fault {
     Lie(i16),
     /// The broker does it; the answer never comes, and the connection stands.
     Swallow,
+    /// The broker never sees it; the answer says that all is well. Only for [`Call::AddPartitions`] and
+    /// [`Call::AddOffsets`]: what was not added has no mark when the transaction ends.
+    Pretend,
 }
 
 /// The next so many calls of a kind have a fault.
@@ -134,6 +137,10 @@ impl Connection {
                 let answer = [&number[..], &[0; 4], &code.to_be_bytes()].concat();
                 return write(&self.client, &answer);
             }
+            Some((call, Fault::Pretend)) => {
+                let body = pretended(call, &frame)?;
+                return write(&self.client, &[&number[..], &body].concat());
+            }
             Some(other) => _ = self.waiting.lock().unwrap().insert(number, other),
         }
         write(&self.broker, &frame)
@@ -172,6 +179,47 @@ fn due(plans: &Mutex<Vec<Plan>>, number: i16) -> Option<(Call, Fault)> {
     plans[at].times -= 1;
     plans.retain(|plan| plan.times > 0);
     Some((call, fault))
+}
+
+/// The answer to a request, behind its number, if everything in it had been done: nothing is throttled,
+/// and each error is 0. In the versions that librdkafka speaks.
+fn pretended(call: Call, request: &[u8]) -> Option<Vec<u8>> {
+    let mut answer = vec![0; 4];
+    let mut rest = match call {
+        Call::AddOffsets => return Some([answer, vec![0; 2]].concat()),
+        Call::AddPartitions => &request[8..],
+        call => panic!("the answer to {call:?} cannot be made up"),
+    };
+    // The client, the id of the transaction, then the producer's own id and epoch.
+    text(&mut rest)?;
+    text(&mut rest)?;
+    rest = rest.get(10..)?;
+    let topics = count(&mut rest)?;
+    answer.extend(topics.to_be_bytes());
+    for _ in 0..topics {
+        answer.extend(text(&mut rest)?);
+        let partitions = count(&mut rest)?;
+        answer.extend(partitions.to_be_bytes());
+        for _ in 0..partitions {
+            answer.extend(count(&mut rest)?.to_be_bytes());
+            answer.extend([0; 2]);
+        }
+    }
+    Some(answer)
+}
+
+/// A text with its length before it.
+fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
+    let (found, behind) = rest.split_at_checked(2 + length)?;
+    *rest = behind;
+    Some(found)
+}
+
+fn count(rest: &mut &[u8]) -> Option<u32> {
+    let (found, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u32::from_be_bytes(*found))
 }
 
 /// Where the (last) error stands in an answer, in the versions that librdkafka speaks.
