@@ -88,6 +88,11 @@ impl Log for KafkaLog {
         self.0.readers.forget(at);
     }
 
+    /// The cluster's id.
+    fn name(&self) -> &str {
+        &self.0.id
+    }
+
     fn wait(&self, seen: u64, timeout: Duration) -> u64 {
         std::thread::sleep(timeout.min(LOOK));
         seen + 1

@@ -50,6 +50,12 @@ pub trait Log: Send + Sync {
     /// Nobody reads on in this partition soon: what was fetched ahead may go.
     fn forget(&self, _at: &TopicPartition) {}
 
+    /// What tells this log from others of its kind, so that what was kept of another one is not taken for
+    /// its own; empty if only one can be where it is.
+    fn name(&self) -> &str {
+        ""
+    }
+
     /// Returns when something was committed after `seen` was returned here, or after `timeout`; it
     /// may return for nothing. Start with 0. For readers that are not workers.
     fn wait(&self, seen: u64, timeout: Duration) -> u64;

@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 use tocsin_domain::Micros;
 use tocsin_domain::topics::{self, Topics};
 
+/// How long at least nothing is restored after it did not work, while other partitions are ready.
+const STALL: Duration = Duration::from_secs(1);
+
 /// Runs one step over its topology.
 pub struct Processor<S: Step> {
     topology: Topology,
@@ -42,6 +45,8 @@ pub struct Processor<S: Step> {
     unopened: Vec<u32>,
     /// When idle subjects were last looked for.
     looked: Micros,
+    /// Until when nothing is restored, because it did not work.
+    stalled: Option<Instant>,
     /// How often in a row what was begun had to be dropped.
     aborts: u32,
     /// What the worker needs before it polls again.
@@ -102,6 +107,7 @@ impl<S: Step> Processor<S> {
             waiting: Waiting::default(),
             unopened: Vec::new(),
             looked: Micros::MIN,
+            stalled: None,
             aborts: 0,
             repair: Repair::Nothing,
         })
@@ -125,7 +131,7 @@ impl<S: Step> Processor<S> {
     fn turn_once(&mut self, timeout: Duration, now: Micros) -> Result<Turn, Failure> {
         self.repair()?;
         self.restore_pieces(now)?;
-        let timeout = if self.held.is_busy(now) {
+        let timeout = if self.held.is_busy(now) && self.stalled.is_none() {
             Duration::ZERO
         } else {
             self.waiting.patience(timeout.min(self.until_next_ring(now)))
@@ -311,6 +317,7 @@ impl<S: Step> Processor<S> {
             Repair::Replace => {
                 self.held.lose_all();
                 self.unopened.clear();
+                self.tell_partitions();
                 self.worker = self.log.worker(&spec(&self.topology, self.options.slot))?;
             }
         }
@@ -318,8 +325,25 @@ impl<S: Step> Processor<S> {
         Ok(())
     }
 
-    /// Restores on: everything if nothing is ready, else one piece, so that nobody has to wait.
+    /// Restores on. While that does not work it takes a small part of the time, if others are ready.
     fn restore_pieces(&mut self, now: Micros) -> Result<(), Failure> {
+        if self.stalled.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        self.stalled = None;
+        let begun = Instant::now();
+        match self.restore_now(now) {
+            Err(Failure::Log(LogError::Unavailable(reason))) if !self.held.ready.is_empty() => {
+                tracing::warn!(service = self.topology.service, reason, "cannot restore yet");
+                self.stalled = Some(Instant::now() + STALL.max(begun.elapsed() * 9));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Restores everything if nothing is ready, else one piece, so that nobody has to wait.
+    fn restore_now(&mut self, now: Micros) -> Result<(), Failure> {
         let pieces = if self.held.ready.is_empty() { self.held.restoring() } else { 1 };
         for _ in 0..pieces {
             self.tables.assign(&*self.log, &self.topology.tables, self.held.coming())?;

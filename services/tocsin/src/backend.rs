@@ -75,6 +75,11 @@ impl Backend {
     }
 }
 
+/// Where snapshots of this log's states are: those of another cluster say nothing about this one.
+pub fn snapshots(log: &dyn Log, data: &Path) -> PathBuf {
+    data.join("snapshots").join(log.name())
+}
+
 /// The log that the settings name, with every topic. Those of a cluster must be there already: who
 /// may create them, and with how many copies, is not for a service to say.
 ///

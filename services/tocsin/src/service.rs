@@ -144,7 +144,8 @@ impl Host {
     }
 
     fn options(&self, topology: &Topology) -> Options {
-        let snapshots = self.backend.data.as_ref().map(|data| data.join("snapshots"));
+        let data = self.backend.data.as_ref();
+        let snapshots = data.map(|data| backend::snapshots(&*self.backend.log, data));
         let of = snapshots.clone().zip(topology.changelog);
         let observer = self.vitals.observer(topology.service, of);
         let standby = self.settings.standby;

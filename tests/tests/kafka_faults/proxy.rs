@@ -60,8 +60,9 @@ impl Proxy {
         let (broker, shared) = (broker.to_owned(), plans.clone());
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, broker) = (client.unwrap(), TcpStream::connect(&broker).unwrap());
-                Connection::run(client, broker, shared.clone(), swap.clone());
+                // While the broker is away, whoever comes is sent away.
+                let Ok(broker) = TcpStream::connect(&broker) else { continue };
+                Connection::run(client.unwrap(), broker, shared.clone(), swap.clone());
             }
         });
         Proxy { address, plans }

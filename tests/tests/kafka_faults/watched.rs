@@ -85,6 +85,10 @@ impl Log for Watched {
         self.log.forget(at);
     }
 
+    fn name(&self) -> &str {
+        self.log.name()
+    }
+
     fn wait(&self, seen: u64, timeout: Duration) -> u64 {
         self.log.wait(seen, timeout)
     }

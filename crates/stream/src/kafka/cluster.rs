@@ -22,6 +22,8 @@ pub(super) const CALL: Duration = Duration::from_secs(30);
 /// A cluster.
 pub(crate) struct Cluster {
     pub(super) options: KafkaOptions,
+    /// As the cluster says it.
+    pub(super) id: String,
     /// Sees what is committed.
     pub(super) committed: BaseConsumer<Context>,
     /// Sees everything that was written.
@@ -40,10 +42,8 @@ impl Cluster {
         };
         let (committed, written) = (client("read_committed")?, client("read_uncommitted")?);
         let readers = Readers::new(options.clone());
-        let partitions = Mutex::default();
-        let cluster = Cluster { options, committed, written, partitions, readers };
-        cluster.options.guard(cluster.committed.client())?;
-        Ok(cluster)
+        let id = options.guard(committed.client())?;
+        Ok(Cluster { options, id, committed, written, partitions: Mutex::default(), readers })
     }
 
     /// How many partitions the topic has. Of ours that never changes, so it is asked once.

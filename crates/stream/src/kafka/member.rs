@@ -199,9 +199,12 @@ impl Member {
                 let coming = self.coming.iter_mut();
                 coming.for_each(|all| all.retain(|one| !partitions.contains(one)));
                 self.leaving.clone_from(&partitions);
+                self.set_open(&partitions, false);
                 if lost {
                     self.place.lose();
-                    self.let_go()?;
+                    if let Err(error) = self.let_go() {
+                        tracing::warn!(%error, "trying again with the next poll");
+                    }
                 }
                 return Ok(Some(Polled::Revoked { partitions, lost }));
             }

@@ -322,7 +322,7 @@ pub(super) fn tune(config: &mut ClientConfig) {
 }
 
 /// Where an output writes to.
-fn places(output: &Output) -> impl Iterator<Item = TopicPartition> {
+pub(super) fn places(output: &Output) -> impl Iterator<Item = TopicPartition> {
     let written = (0..).zip(&output.partitions).filter(|(_, builder)| builder.count() > 0);
     written.map(|(partition, _)| TopicPartition { topic: output.topic.clone(), partition })
 }

@@ -5,13 +5,15 @@ use crate::kafka::LOOK;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::member::Member;
 use crate::kafka::native::Group;
-use crate::kafka::producer::{PATIENCE, Producer, offsets};
+use crate::kafka::producer::{PATIENCE, Producer, offsets, places};
 use crate::log::{
     CommitError, LogError, Polled, Transaction, Worker, WorkerSpec, equal_partitions,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
+use tocsin_domain::topics::Topics;
 
 /// How often progress is committed that has not changed: a broker forgets what is old.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -74,13 +76,21 @@ impl KafkaWorker {
             )));
         };
         let mut progress = work.progress.clone();
-        if progress.is_empty() || self.refreshed.elapsed() > REFRESH {
-            // Also what only timers have written must come from a member.
-            let stand = member.stand();
-            stand.into_iter().for_each(|(at, next)| {
-                progress.entry(at).or_insert(next);
-            });
+        let all = progress.is_empty() || self.refreshed.elapsed() > REFRESH;
+        if all {
             self.refreshed = Instant::now();
+        }
+        // Also what only a timer has written must come from a member, and whoever has that partition
+        // next must not begin before this has ended.
+        let states = states(work);
+        for (at, next) in member.stand() {
+            if all || states.contains(&at.partition) {
+                progress.entry(at).or_insert(next);
+            }
+        }
+        if progress.is_empty() && !self.spec.inputs.is_empty() && work.records() > 0 {
+            let reason = "this member has no partitions, so what it has done may be another one's";
+            return Err(CommitError::Abort(reason.into()));
         }
         let list = offsets(progress.iter().map(|(at, next)| (at, *next)))
             .map_err(|error| CommitError::Fatal(error.to_string()))?;
@@ -93,6 +103,14 @@ impl KafkaWorker {
         member.progressed(&progress);
         Ok(())
     }
+}
+
+/// The partitions whose state it changes: a changelog has as many as the inputs.
+fn states(work: &Transaction) -> BTreeSet<u32> {
+    let is_state =
+        |topic: &str| Topics::builtin().get(topic).is_some_and(|topic| topic.schema.is_none());
+    let outputs = work.outputs().iter().filter(|output| is_state(&output.topic));
+    outputs.flat_map(places).map(|at| at.partition).collect()
 }
 
 /// A producer whose id has nothing open; waits for a broker that is away.

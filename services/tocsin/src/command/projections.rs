@@ -42,7 +42,7 @@ fn rebuild(place: &Whereabouts) -> anyhow::Result<()> {
             "dropped the tables and made them anew; `project` fills them from the start of the log; nothing is sent{gone}\n",
         ));
     }
-    let snapshots = lock.is_some().then(|| place.data.join("snapshots"));
+    let snapshots = lock.is_some().then(|| backend::snapshots(&*log, &place.data));
     let options = Options { snapshots, ..Options::default() };
     let step = ProjectStep::new(settings.schema_ids.clone());
     let sink = Box::new(StoreSink::new(store));
