@@ -133,22 +133,28 @@ impl<S: State> Held<S> {
     /// A piece of the first; whether nothing is left of it. One after the other, so that most are
     /// ready before the last is; the second begins already, and what it needs comes meanwhile.
     fn step_first(&mut self, origin: &Origin<'_>) -> Result<bool, Failure> {
-        for (number, restore) in self.restoring.iter_mut().take(2) {
-            if restore.is_none() {
-                let copy = self.standby.as_mut().map(|standby| standby.claim(origin, *number));
-                *restore = Some(match copy.transpose()?.flatten() {
-                    Some(copy) => copy,
-                    None => {
-                        let early = self.early.as_mut().and_then(|early| early.take(*number));
-                        Restore::begin(origin, *number, early)?
-                    }
-                });
-            }
+        self.begin(0, origin)?;
+        if let Err(error) = self.begin(1, origin) {
+            tracing::debug!(%error, "cannot begin to restore yet");
         }
         match self.restoring.front_mut() {
             Some((_, Some(restore))) => restore.step(origin.log),
             _ => Ok(false),
         }
+    }
+
+    /// Begins to restore the partition at this place in the line, if there is one that has not begun.
+    fn begin(&mut self, place: usize, origin: &Origin<'_>) -> Result<(), Failure> {
+        let Some((number, restore @ None)) = self.restoring.get_mut(place) else { return Ok(()) };
+        let copy = self.standby.as_mut().map(|standby| standby.claim(origin, *number));
+        *restore = Some(match copy.transpose()?.flatten() {
+            Some(copy) => copy,
+            None => {
+                let early = self.early.as_mut().and_then(|early| early.take(*number));
+                Restore::begin(origin, *number, early)?
+            }
+        });
+        Ok(())
     }
 
     /// Takes the snapshots that are due. Where the changelog ends is asked first and whether it is

@@ -2,10 +2,10 @@
 //! transactional producer and a member of a group. Everything that knows librdkafka is in here.
 //!
 //! Read in this order: [`client`] what is configured, `worker` how the halves come together,
-//! `producer` how a transaction ends, `marks` what a broker forgets of it, `decisions` where it is written
-//! down, `member` how partitions come
-//! and go, `reader` reading without a group, [`topics`] and `admin` what topics should be, `groups` and
-//! `intake` how a whole log moves in, and `native` for the calls into C.
+//! `producer` how a transaction ends, `marks` what a broker forgets of it, `decisions` where that is written
+//! down, `member` and `seat` how partitions come and go, `reader` reading without a group, [`topics`] and
+//! `admin` what topics should be, `groups` and `intake` how a whole log moves in, and `native` for the calls
+//! into C.
 
 mod admin;
 mod bell;
@@ -21,6 +21,7 @@ mod native;
 mod place;
 mod producer;
 mod reader;
+mod seat;
 pub mod topics;
 mod worker;
 

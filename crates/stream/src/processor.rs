@@ -5,12 +5,13 @@
 //! outcome that is not known drops the worker and takes up what is committed.
 
 mod intake;
+mod restore;
 
 use crate::crash;
 use crate::early::Early;
 use crate::effects::Effects;
 pub use crate::failure::Failure;
-use crate::held::{Held, Origin};
+use crate::held::Held;
 use crate::log::{CommitError, Log, LogError, PATIENCE, Polled, Worker, WorkerSpec};
 use crate::partition::Partition;
 use crate::progress::{Progress, positions};
@@ -24,9 +25,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tocsin_domain::Micros;
 use tocsin_domain::topics::{self, Topics};
-
-/// How long at least nothing is restored after it did not work, while other partitions are ready.
-const STALL: Duration = Duration::from_secs(1);
 
 /// Runs one step over its topology.
 pub struct Processor<S: Step> {
@@ -322,51 +320,6 @@ impl<S: Step> Processor<S> {
             }
         }
         self.repair = Repair::Nothing;
-        Ok(())
-    }
-
-    /// Restores on. While that does not work it takes a small part of the time, if others are ready.
-    fn restore_pieces(&mut self, now: Micros) -> Result<(), Failure> {
-        if self.stalled.is_some_and(|until| Instant::now() < until) {
-            return Ok(());
-        }
-        self.stalled = None;
-        let begun = Instant::now();
-        match self.restore_now(now) {
-            Err(Failure::Log(LogError::Unavailable(reason))) if !self.held.ready.is_empty() => {
-                tracing::warn!(service = self.topology.service, reason, "cannot restore yet");
-                self.stalled = Some(Instant::now() + STALL.max(begun.elapsed() * 9));
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
-    /// Restores everything if nothing is ready, else one piece, so that nobody has to wait.
-    fn restore_now(&mut self, now: Micros) -> Result<(), Failure> {
-        let pieces = if self.held.ready.is_empty() { self.held.restoring() } else { 1 };
-        for _ in 0..pieces {
-            self.tables.assign(&*self.log, &self.topology.tables, self.held.coming())?;
-            let origin =
-                Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
-            self.unopened.extend(self.held.restore_piece(&origin)?);
-            self.open_restored()?;
-        }
-        let origin = Origin::of((&*self.log, &*self.worker), &self.topology, &self.options, now);
-        self.held.follow(&origin);
-        Ok(())
-    }
-
-    fn open_restored(&mut self) -> Result<(), Failure> {
-        if self.unopened.is_empty() {
-            return Ok(());
-        }
-        self.read_tables()?;
-        for number in std::mem::take(&mut self.unopened) {
-            self.worker.open(&[number]);
-            self.tell_partitions();
-            self.tell_position(number);
-        }
         Ok(())
     }
 

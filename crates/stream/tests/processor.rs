@@ -5,19 +5,22 @@
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tocsin_domain::partition::partition_of;
 use tocsin_domain::subscriber::Subscriber;
-use tocsin_domain::topics::{self, Topics};
+use tocsin_domain::topics::{self, Topic, Topics};
 use tocsin_domain::{Id, Micros, TopicPartition};
-use tocsin_stream::log::{Log, Transaction, WorkerSpec};
+use tocsin_stream::log::{Log, LogError, Span, Transaction, Worker, WorkerSpec};
 use tocsin_stream::memory::{Fault, MemoryLog};
 use tocsin_stream::processor::{Options, Processor};
 use tocsin_stream::state::{Clock, State, Store, Wake};
 use tocsin_stream::step::{Need, Ring};
 use tocsin_stream::topology::{Scope, Table};
-use tocsin_stream::{Effects, Known, Observer, Poison, Progress, Record, Schemas, Step, Topology};
+use tocsin_stream::{
+    Batch, Effects, Known, Observer, Poison, Progress, Record, Schemas, Step, Topology,
+};
 
 /// How often a key was seen, and when it wants to be woken.
 #[derive(Clone, Default, Debug, PartialEq)]
@@ -236,6 +239,76 @@ fn a_record_that_cannot_be_processed_is_set_aside_and_the_rest_goes_on() {
     assert!(letters[0].1.windows(6).any(|bytes| bytes == b"poison"), "the bytes are kept");
     settle(&mut processor);
     assert_eq!(contents(&*log, topics::DEAD_LETTERS).len(), 1);
+}
+
+/// A log of which nobody can read one partition of the changelog, as long as it is shut.
+struct Walled {
+    log: Arc<MemoryLog>,
+    shut: AtomicBool,
+}
+
+impl Walled {
+    const PARTITION: u32 = 3;
+
+    fn look(&self, at: &TopicPartition) -> Result<(), LogError> {
+        let here =
+            &*at.topic == topics::DETECT_SUBJECTS_CHANGELOG && at.partition == Self::PARTITION;
+        match here && self.shut.load(Relaxed) {
+            true => Err(LogError::Unavailable(format!("{at} has no leader"))),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Log for Walled {
+    fn create_topics(&self, topics: &[&Topic]) -> Result<(), LogError> {
+        self.log.create_topics(topics)
+    }
+
+    fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.log.partitions(topic)
+    }
+
+    fn span(&self, at: &TopicPartition) -> Result<Span, LogError> {
+        self.look(at).and_then(|()| self.log.span(at))
+    }
+
+    fn read(&self, at: &TopicPartition, from: u64, max_bytes: usize) -> Result<Batch, LogError> {
+        self.look(at).and_then(|()| self.log.read(at, from, max_bytes))
+    }
+
+    fn wait(&self, seen: u64, timeout: Duration) -> u64 {
+        self.log.wait(seen, timeout)
+    }
+
+    fn worker(&self, spec: &WorkerSpec) -> Result<Box<dyn Worker>, LogError> {
+        self.log.worker(spec)
+    }
+}
+
+#[test]
+fn a_partition_that_cannot_be_restored_holds_up_no_other() {
+    let log = log();
+    let inputs: Vec<(u8, &[u8])> = (0..20).map(|key| (key, &b"1"[..])).collect();
+    append(&*log, &inputs);
+    let walled = Arc::new(Walled { log: log.clone(), shut: AtomicBool::new(true) });
+    let options = Options::default();
+    let mut processor =
+        Processor::new(topology(), walled.clone(), Counter, Box::new(()), options).unwrap();
+    let mut done = |wanted: usize| {
+        let begun = Instant::now();
+        while contents(&*log, topics::ALERTS).len() < wanted {
+            assert!(begun.elapsed() < Duration::from_secs(20), "not all are counted");
+            processor.turn(Duration::from_millis(1), Micros(1)).unwrap();
+        }
+    };
+    let others = (0..20).filter(|key| partition_of(&[*key], 8) != Walled::PARTITION).count();
+    assert!(others > 0 && others < inputs.len());
+    done(others);
+    append(&*log, &inputs);
+    done(2 * others);
+    walled.shut.store(false, Relaxed);
+    done(2 * inputs.len());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a service is: its parts, what it needs, how it starts. `tocsin <name>` runs one, `tocsin up`
 //! all of them; what runs is the same.
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::schema_desk::Desk;

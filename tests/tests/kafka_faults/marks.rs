@@ -66,25 +66,36 @@ const CASES: [(&str, &[Plan], bool); 3] = [
 ];
 
 /// `goes_on` is what happens to the worker behind a transaction whose marks are missing.
-fn check(goes_on: impl Fn(&Bench, Box<dyn Worker>) -> Box<dyn Worker>) {
-    for (case, plans, committed) in CASES {
-        let bench = Bench::with(TIMEOUT, TRUSTFUL);
-        bench.append();
-        let mut worker = joined(&bench);
-        bench.proxy.plan(plans);
-        let said = worker.commit(&mut work());
-        assert_eq!(said.is_ok(), committed, "{case}: {said:?}");
-        assert!(bench.proxy.left().is_empty(), "{case}: not all of it happened");
-        let mut worker = goes_on(&bench, worker);
-        if !committed {
-            assert_eq!(stand(&bench), None, "{case}");
-            // As the processor does it: the same again.
-            worker.commit(&mut work()).unwrap();
+fn check(goes_on: impl Fn(&Bench, Box<dyn Worker>) -> Box<dyn Worker> + Sync) {
+    let goes_on = &goes_on;
+    // Most of it is waiting for brokers, each case for its own.
+    std::thread::scope(|scope| {
+        for case in CASES {
+            scope.spawn(move || check_case(case, goes_on));
         }
-        assert_eq!(stand(&bench), Some(3), "{case}");
-        let once = [("0:1".to_owned(), "1".to_owned())];
-        assert_eq!(bench.visible(), once, "{case}");
+    });
+}
+
+fn check_case(
+    (case, plans, committed): (&str, &[Plan], bool),
+    goes_on: impl Fn(&Bench, Box<dyn Worker>) -> Box<dyn Worker>,
+) {
+    let bench = Bench::with(TIMEOUT, TRUSTFUL);
+    bench.append();
+    let mut worker = joined(&bench);
+    bench.proxy.plan(plans);
+    let said = worker.commit(&mut work());
+    assert_eq!(said.is_ok(), committed, "{case}: {said:?}");
+    assert!(bench.proxy.left().is_empty(), "{case}: not all of it happened");
+    let mut worker = goes_on(&bench, worker);
+    if !committed {
+        assert_eq!(stand(&bench), None, "{case}");
+        // As the processor does it: the same again.
+        worker.commit(&mut work()).unwrap();
     }
+    assert_eq!(stand(&bench), Some(3), "{case}");
+    let once = [("0:1".to_owned(), "1".to_owned())];
+    assert_eq!(bench.visible(), once, "{case}");
 }
 
 #[test]

@@ -5,11 +5,11 @@
 use crate::kafka::bell::Bell;
 use crate::kafka::client::{Change, Context, KafkaOptions, is_away, is_fatal};
 use crate::kafka::cluster::watermarks;
-use crate::kafka::gather::Gather;
 use crate::kafka::groups;
 use crate::kafka::native::{Messages, Queue};
 use crate::kafka::place::Place;
 use crate::kafka::producer::offsets;
+use crate::kafka::seat::Seat;
 use crate::log::{LogError, Polled, Span, WorkerSpec};
 use crate::record::Batch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -50,19 +50,6 @@ pub(super) struct Member {
     _changes: Option<Queue<Context>>,
     bell: Bell,
     consumer: Arc<BaseConsumer<Context>>,
-}
-
-/// A partition of an input that this member has.
-struct Seat {
-    at: TopicPartition,
-    /// Where the group goes on; `None` before its first commit.
-    committed: Option<u64>,
-    /// The offset that a record must have at least.
-    next: u64,
-    /// Where it begins if nothing was ever committed.
-    start: u64,
-    open: bool,
-    queue: Queue<Context>,
 }
 
 impl Member {
@@ -362,24 +349,6 @@ impl Member {
             Err(error) => tracing::warn!(%error, "cannot go back to the last commit yet"),
         }
         Ok(self.astray.is_none())
-    }
-}
-
-impl Seat {
-    /// The messages as a batch, or the error that came instead of one.
-    fn gather(&mut self, messages: &Messages) -> Result<Option<Batch>, RDKafkaErrorCode> {
-        let mut gather = Gather::default();
-        for message in messages.iter() {
-            if let Some(code) = message.error {
-                return Err(code);
-            }
-            // What was fetched before a rewind may still come.
-            if message.offset as u64 >= self.next {
-                self.next = message.offset as u64 + 1;
-                gather.push(&message);
-            }
-        }
-        Ok(gather.take(&self.at))
     }
 }
 
