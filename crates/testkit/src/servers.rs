@@ -20,6 +20,8 @@ pub enum Kind {
     Cql,
     /// A schema registry with the Confluent-compatible interface.
     Registry,
+    /// Apache Flume, which takes events over HTTP: a peer for a benchmark. Only as a [`Private`] one.
+    Flume,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Kafka => ("kafka", "TOCSIN_TEST_KAFKA"),
             Kind::Cql => ("cassandra", "TOCSIN_TEST_CQL"),
             Kind::Registry => ("registry", "TOCSIN_TEST_REGISTRY"),
+            Kind::Flume => ("flume", "TOCSIN_BENCH_FLUME"),
         }
     }
 }
@@ -87,6 +90,12 @@ impl Private {
     /// Where it answers, now and after a restart: as [`kafka`], [`cql`] and [`registry`] say it.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The id of its process; none if it runs in a container.
+    pub fn process(&self) -> Option<u32> {
+        let file = self.directory.join(self.kind.names().0).with_extension("pid");
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
     }
 
     /// Ends it as a power cut would, and waits until it is gone.

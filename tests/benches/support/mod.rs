@@ -131,15 +131,20 @@ pub fn detect(
     took
 }
 
-/// Wall and CPU time since a moment.
+/// Wall time, and the CPU time of a process, since a moment.
 pub struct Meter {
+    process: u32,
     at: Instant,
     cpu: f64,
 }
 
 impl Meter {
     pub fn start() -> Meter {
-        Meter { at: Instant::now(), cpu: cpu_seconds() }
+        Meter::of(std::process::id())
+    }
+
+    pub fn of(process: u32) -> Meter {
+        Meter { process, at: Instant::now(), cpu: cpu_seconds(process) }
     }
 
     pub fn seconds(&self) -> f64 {
@@ -147,13 +152,13 @@ impl Meter {
     }
 
     pub fn cpu(&self) -> f64 {
-        cpu_seconds() - self.cpu
+        cpu_seconds(self.process) - self.cpu
     }
 }
 
-/// User and system time of this process, all threads; to 10 ms.
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+/// User and system time of a process, all threads; to 10 ms.
+fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) / 100.0
