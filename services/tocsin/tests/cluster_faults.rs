@@ -142,7 +142,13 @@ fn zombie(membership: &str, step: &str) {
 
 #[test]
 fn a_broker_that_was_killed_costs_nothing_but_time() {
-    broker_away("killed", Private::kill, Private::restart);
+    broker_away("killed", "", Private::kill, Private::restart);
+}
+
+/// Their client fences itself once a session has run out, which must not end the process.
+#[test]
+fn a_broker_that_was_killed_costs_static_members_no_more() {
+    broker_away("killed", "membership = \"static\"", Private::kill, Private::restart);
 }
 
 /// By hand only: the Kafka client sometimes does not find back to a broker that told of no brokers
@@ -153,14 +159,14 @@ fn a_broker_that_stood_still_costs_nothing_but_time() {
         eprintln!("NOT RUN: say TOCSIN_STANDSTILL=1");
         return;
     }
-    broker_away("standing still", Private::pause, Private::resume);
+    broker_away("standing still", "", Private::pause, Private::resume);
 }
 
-fn broker_away(how: &str, leave: fn(&Private), come_back: fn(&Private)) {
+fn broker_away(how: &str, membership: &str, leave: fn(&Private), come_back: fn(&Private)) {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let servers = Servers::start(at);
-    let mut world = World::new(at, &servers.sections(""));
+    let mut world = World::new(at, &servers.sections(membership));
     let log = world.log(at);
     let mut processes = start(at, &["ingest", "detect", "notify", "project", "api"]);
     world.walk.go_on(12);

@@ -211,6 +211,11 @@ impl Context {
         self.lock().pop_front()
     }
 
+    /// Whether a change waits that says that everything is lost.
+    pub(super) fn loses(&self) -> bool {
+        self.lock().iter().any(|change| matches!(change, Change::Go { lost: true, .. }))
+    }
+
     /// From now on nobody takes changes any more: what goes is let go at once.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
@@ -291,6 +296,11 @@ pub(super) fn is_away(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     let code = error.rdkafka_error_code();
     matches!(code, Some(Code::AllBrokersDown | Code::BrokerTransportFailure))
+}
+
+/// Whether the broker knows another client in this member's place.
+pub(super) fn is_replaced(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId)
 }
 
 /// Whether the client can never go on.

@@ -3,7 +3,7 @@
 //! that was not opened yet keeps its records where they are, and holds up no other.
 
 use crate::kafka::bell::Bell;
-use crate::kafka::client::{Change, Context, KafkaOptions, is_away, is_fatal};
+use crate::kafka::client::{Change, Context, KafkaOptions, is_away, is_fatal, is_replaced};
 use crate::kafka::cluster::watermarks;
 use crate::kafka::groups;
 use crate::kafka::native::{Messages, Queue};
@@ -141,8 +141,15 @@ impl Member {
 
     /// A client that does not find back into its group gives way to another one.
     fn regain(&mut self) -> Result<(), LogError> {
+        // What the old one has still to tell comes first.
+        if self.consumer.context().loses() {
+            return Ok(());
+        }
         let Some(client) = self.place.again()? else { return Ok(()) };
         self.consumer.context().close();
+        self.seats.clear();
+        self.leaving.clear();
+        self.coming = None;
         self._changes = Queue::of_client(&client, self.bell.rope());
         let stuck = std::mem::replace(&mut self.consumer, client);
         self.joined = false;
@@ -153,7 +160,7 @@ impl Member {
 
     /// Lets the client tell all that it has to tell: behind the many errors of a broker that was away
     /// stands the change of what this member has.
-    fn serve(&self) -> Result<(), LogError> {
+    fn serve(&mut self) -> Result<(), LogError> {
         while let Some(told) = self.consumer.poll(Duration::ZERO) {
             match told {
                 // Whoever asks for it in vain in its own queue would leave it out.
@@ -162,6 +169,12 @@ impl Member {
                         &format!("read {:?} in its order", message.topic()),
                         format!("offset {} came beside its queue", message.offset()),
                     ));
+                }
+                Err(error)
+                    if is_replaced(&error) && self.place.fences_itself(self.consumer.context()) =>
+                {
+                    tracing::warn!(%error, "taking another Kafka client");
+                    return Ok(());
                 }
                 Err(error) if is_fatal(&error) => {
                     return Err(LogError::Refused(format!(

@@ -22,6 +22,8 @@ pub(super) struct Place {
     lost: Option<Instant>,
     /// Whether the broker answered when it was asked last.
     answered: bool,
+    /// Whether the client is of no use any more.
+    hopeless: bool,
 }
 
 impl Place {
@@ -36,7 +38,7 @@ impl Place {
         if options.pinned {
             config.set("group.instance.id", &spec.id);
         }
-        Ok(Place { options: options.clone(), config, lost: None, answered: false })
+        Ok(Place { options: options.clone(), config, lost: None, answered: false, hopeless: false })
     }
 
     /// A client that has not joined yet.
@@ -51,6 +53,14 @@ impl Place {
         (self.lost, self.answered) = (Some(Instant::now()), false);
     }
 
+    /// Whether the client only fenced itself. When a session has run out, librdkafka 2.12 forgets who a static
+    /// member is and says one more time that it lives; the broker takes that for a rival (its issue 3437).
+    /// A true rival comes while there is a place.
+    pub(super) fn fences_itself(&mut self, context: &Context) -> bool {
+        self.hopeless |= self.lost.is_some() || context.loses();
+        self.hopeless
+    }
+
     /// The group has given it something, perhaps nothing.
     pub(super) fn find(&mut self) {
         self.lost = None;
@@ -61,6 +71,9 @@ impl Place {
     /// # Errors
     /// If this process may not use the cluster any more.
     pub(super) fn again(&mut self) -> Result<Option<Arc<BaseConsumer<Context>>>, LogError> {
+        if std::mem::take(&mut self.hopeless) {
+            return self.client().map(Some);
+        }
         if self.lost.is_none_or(|since| since.elapsed() < STRANDED) {
             return Ok(None);
         }
