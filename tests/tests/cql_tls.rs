@@ -16,7 +16,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use tocsin_store::cql::Tls;
 use tocsin_store::{CqlOptions, CqlStore, Store};
-use tocsin_testkit::servers::Private;
+use tocsin_testkit::servers::{Kind, Private};
 use tocsin_testkit::store_suite::{PRICES, price};
 
 /// A key and a certificate for it.
