@@ -441,11 +441,13 @@ mod tests {
             let schema = Schema { session: &session, keyspace: &keyspace };
             let make = |name| format!("CREATE TABLE \"{keyspace}\".{name} (b int PRIMARY KEY)");
             let taken = format!(
-                "UPDATE \"{keyspace}\".\"{MIGRATIONS_DONE}\" USING TTL 5 SET checksum = 'another' \
-                 WHERE version = {RUNNER} IF EXISTS"
+                "INSERT INTO \"{keyspace}\".\"{MIGRATIONS_DONE}\" (version, checksum) \
+                 VALUES ({RUNNER}, 'another') IF NOT EXISTS USING TTL 5"
             );
             let outcome = schema.alone(async |runner| {
                 runner.change(&make("first")).await?;
+                // As if it had ended by itself.
+                runner.release().await;
                 session.rows(&taken, &[]).await.unwrap();
                 runner.change(&make("second")).await
             });

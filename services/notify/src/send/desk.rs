@@ -337,6 +337,7 @@ impl<'a> Desk<'a> {
         self.transaction.clear();
         self.windows.clear();
         self.coming.clear();
+        self.tell();
         self.worker = open_worker(self.sender)?;
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Desk<'_> {
     }
 
     /// Tells what it has, and how far it is there.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let position = |(partition, window): (&u32, &Window)| {
             (TopicPartition::new(topics::DELIVERIES, *partition), window.progress())
         };
