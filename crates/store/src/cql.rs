@@ -130,7 +130,7 @@ async fn connect(options: &CqlOptions) -> Result<Session, StoreError> {
     if session.rows(known, &asked).await.map_err(open)?.is_empty() {
         session.change(&statements::create_keyspace(options)).await.map_err(open)?;
     }
-    Schema { session: &session, keyspace: &options.keyspace }.migrate().await?;
+    Schema { session: &session, keyspace: &options.keyspace }.migrate(options.dialect).await?;
     Ok(session)
 }
 

@@ -41,6 +41,7 @@ pub use effects::Effects;
 pub use log::{CommitError, Log, LogError, Polled, Span, Transaction, Worker, WorkerSpec};
 pub use progress::{Observer, Progress};
 pub use record::{Batch, Record};
+pub use scan::SETTLES;
 pub use schemas::{Known, Schemas};
 pub use step::{Need, Poison, Step};
 pub use topology::Topology;

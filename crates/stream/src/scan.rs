@@ -3,10 +3,16 @@
 
 use crate::log::{Log, LogError};
 use crate::record::Record;
+use std::time::{Duration, Instant};
 use tocsin_domain::TopicPartition;
 
 /// About how much is read at a time.
 const READ_BYTES: usize = 1 << 20;
+/// How long [`Log::settle`](#method.settle) waits where nobody waits for an answer: longer than a log
+/// needs to end what somebody who died has left open, and less than a loop may stand still.
+pub const SETTLES: Duration = Duration::from_secs(40);
+/// The first pause between two looks whether it is decided; it is doubled each time.
+const LOOK: Duration = Duration::from_millis(1);
 
 impl dyn Log + '_ {
     /// Gives `take` every record from `from` to the end that the partition has now, and the offset
@@ -78,5 +84,50 @@ impl dyn Log + '_ {
     ) -> Result<u64, E> {
         let start = self.span(at)?.start;
         self.scan(at, start, take)
+    }
+
+    /// Every partition of a topic.
+    ///
+    /// # Errors
+    /// As [`Log::partitions`].
+    pub fn places(&self, topic: &str) -> Result<Vec<TopicPartition>, LogError> {
+        Ok((0..self.partitions(topic)?).map(|number| TopicPartition::new(topic, number)).collect())
+    }
+
+    /// [`settle`](#method.settle) for all of these topics, where nobody waits for an answer.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settle_topics(&self, topics: &[&str]) -> Result<(), LogError> {
+        for topic in topics {
+            self.settle(&self.places(topic)?, SETTLES)?;
+        }
+        Ok(())
+    }
+
+    /// Returns once everything is decided that anybody had begun to write in these partitions when
+    /// this was called. For whoever takes something over and goes on from what stands there: what the
+    /// one before has committed may be acknowledged and not to be seen yet.
+    ///
+    /// # Errors
+    /// If the log does not answer, or something is still undecided after `patience`.
+    pub fn settle(&self, places: &[TopicPartition], patience: Duration) -> Result<(), LogError> {
+        let wanted = places.iter().map(|at| self.undecided_end(at));
+        let wanted = wanted.collect::<Result<Vec<u64>, _>>()?;
+        let (until, mut pause) = (Instant::now() + patience, LOOK);
+        loop {
+            let ends = self.ends(places)?;
+            let behind = (0..places.len()).find(|one| ends[*one] < wanted[*one]);
+            let Some(one) = behind else { return Ok(()) };
+            if Instant::now() >= until {
+                let (at, end, wanted) = (&places[one], ends[one], wanted[one]);
+                return Err(LogError::Unavailable(format!(
+                    "{at} is decided up to offset {end} and written up to {wanted}: somebody's transaction has been open there for more than {} s; try again when it has ended",
+                    patience.as_secs()
+                )));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
     }
 }

@@ -6,3 +6,4 @@ pub mod servers;
 pub mod smtp;
 pub mod store_suite;
 pub mod upstream;
+pub mod veil;

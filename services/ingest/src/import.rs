@@ -166,6 +166,7 @@ impl Import {
         let id = format!("ingest-{}", self.config.name);
         let spec = WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() };
         let worker = self.log.worker(&spec).map_err(IngestError::from)?;
+        self.log.settle_topics(&[cursor::TOPIC]).map_err(IngestError::from)?;
         report.paused = self.paused()?;
         if report.paused.is_some() {
             return Ok(());

@@ -1,7 +1,8 @@
 //! The only exit for messages. Takes attempts, sends each once through its channel, and commits
-//! the outcomes with its progress. That an attempt has begun is committed before it comes here, so
-//! nothing is lost; after a crash it says `unknown` of whatever may have left, and sends none of
-//! it itself. It decides nothing: whether and when there is another attempt is up to `deliver`.
+//! the outcomes with its progress. That an attempt is due is committed before it comes here, so
+//! nothing is lost; that it is begun is committed before it leaves, so that after a crash it says
+//! `unknown` of whatever may have left, of nothing else, and sends none of it itself. It decides
+//! nothing: whether and when there is another attempt is up to `deliver`.
 
 mod desk;
 mod window;
@@ -15,9 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::wire::SchemaIds;
-use tocsin_domain::{Micros, TopicPartition, topics};
+use tocsin_domain::{Micros, topics};
 use tocsin_stream::{CommitError, Log, LogError, Observer, Topology};
-use window::Record;
 
 /// What `send` reads, keeps and publishes.
 pub fn topology() -> Topology {
@@ -161,26 +161,4 @@ fn outcome_fact(attempt: &Delivery, outcome: Outcome, now: Micros, retry: &Retry
         reason,
         next_attempt_at: next,
     }
-}
-
-/// The partition's last record in the changelog; `None` if nobody ever sent from it.
-fn restore(log: &dyn Log, partition: u32) -> Result<Option<Record>, LogError> {
-    let (at, key) =
-        (TopicPartition::new(topics::NOTIFY_SENDS_CHANGELOG, partition), partition.to_string());
-    let mut found = None;
-    log.scan_all(&at, |record| {
-        if record.key != key.as_bytes() {
-            return Ok(());
-        }
-        found = match record.value.map(Record::decode) {
-            None => None,
-            Some(Some(state)) => Some(state),
-            Some(None) => {
-                let reason = "the sender's record cannot be read".to_owned();
-                return Err(LogError::Damaged { at: at.clone(), offset: record.offset, reason });
-            }
-        };
-        Ok(())
-    })?;
-    Ok(found)
 }

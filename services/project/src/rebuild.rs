@@ -114,6 +114,8 @@ fn forget(log: &dyn Log, worker: &mut dyn Worker) -> Result<(), RebuildError> {
     let mut transaction = Transaction::default();
     let partitions = log.partitions(PROJECT_TOTALS_CHANGELOG)?;
     let changelog = transaction.register(PROJECT_TOTALS_CHANGELOG, partitions);
+    // What the last process has committed must go as well.
+    log.settle_topics(&[PROJECT_TOTALS_CHANGELOG])?;
     for partition in 0..partitions {
         let keys = keys(log, &TopicPartition::new(PROJECT_TOTALS_CHANGELOG, partition))?;
         let out = transaction.to_partition(changelog, partition);

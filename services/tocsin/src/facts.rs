@@ -109,6 +109,7 @@ pub fn publish(log: &dyn Log, decide: impl Fn(&Asked, &mut Changes)) -> anyhow::
     for attempt in 0..TRIES {
         // First the worker, then the look: it shuts out everybody who looked before.
         let mut worker = log.worker(&spec)?;
+        log.settle_topics(&CHANGED)?;
         let mut transaction = decided()?;
         transaction.time = now();
         if transaction.is_empty() {
@@ -127,6 +128,9 @@ pub fn publish(log: &dyn Log, decide: impl Fn(&Asked, &mut Changes)) -> anyhow::
 
 /// Who publishes what is asked for.
 const WORKER: &str = "asked-0";
+/// Where it is published.
+const CHANGED: [&str; 4] =
+    [topics::CONDITIONS, topics::SUBSCRIBERS, topics::WATCHES, topics::INGEST_CURSORS_CHANGELOG];
 /// How often facts are offered to the log.
 const TRIES: u32 = 8;
 
@@ -140,14 +144,8 @@ impl Changes {
     /// No facts yet.
     fn new(log: &dyn Log) -> anyhow::Result<Changes> {
         let mut transaction = Transaction::default();
-        let names = [
-            topics::CONDITIONS,
-            topics::SUBSCRIBERS,
-            topics::WATCHES,
-            topics::INGEST_CURSORS_CHANGELOG,
-        ];
         let mut numbers = [0; 4];
-        for (number, name) in numbers.iter_mut().zip(names) {
+        for (number, name) in numbers.iter_mut().zip(CHANGED) {
             *number = transaction.register(name, log.partitions(name)?);
         }
         Ok(Changes { transaction, topics: numbers })
@@ -256,6 +254,7 @@ mod tests {
     use std::sync::Barrier;
     use tocsin_domain::topics::Topics;
     use tocsin_stream::memory::MemoryLog;
+    use tocsin_testkit::veil::Veiled;
 
     const CONFIG: &str = "[[detectors]]\nname = \"d\"\nkind = \"threshold\"\nmeasure = \"m\"\n\
         raise_above = 5\n[[watches]]\nemail = \"ada@example.org\"\ndetector = \"d\"\n";
@@ -287,6 +286,19 @@ mod tests {
             .unwrap();
             assert_eq!(found, wanted, "{topic}");
         }
+    }
+
+    #[test]
+    fn what_another_process_has_just_declared_is_waited_for_until_it_can_be_seen() {
+        let inner = MemoryLog::new();
+        inner.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let log = Veiled::new(inner.clone());
+        let settings = Settings::parse(CONFIG, "t.toml", Micros(0)).unwrap();
+        log.hide(&CHANGED).unwrap();
+        declare(&*inner, &settings.conditions, &settings.watches).unwrap();
+        let again = || declare(&*log, &settings.conditions, &settings.watches);
+        log.waited_for(again).unwrap();
+        assert_eq!(all::<Watch>(&*inner, topics::WATCHES).unwrap().len(), 1, "once");
     }
 
     const SHOP: &str = "[[sources]]\nname = \"shop\"\nkind = \"http\"\nevent = \"listing\"\n\

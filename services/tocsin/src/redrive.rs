@@ -13,12 +13,12 @@ use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tocsin_domain::dead_letter::{DROPPED, DeadDecision, DeadLetter, REDRIVEN, STILL_DEAD};
-use tocsin_domain::topics::DEAD_DECISIONS;
+use tocsin_domain::topics::{DEAD_DECISIONS, DEAD_LETTERS};
 use tocsin_domain::{Id, Micros, wire};
 use tocsin_ingest::redrive::Made;
 use tocsin_stream::letters::Letters;
 use tocsin_stream::log::PATIENCE;
-use tocsin_stream::{Log, LogError, Schemas, Transaction, Worker, WorkerSpec};
+use tocsin_stream::{Log, LogError, SETTLES, Schemas, Transaction, Worker, WorkerSpec};
 
 /// Letters that are planned at a time: what is there already is looked up once for all of them.
 const AT_ONCE: usize = 10_000;
@@ -90,6 +90,7 @@ impl<'a> Redrive<'a> {
     pub fn begin(&mut self) -> Result<Letters, LogError> {
         let spec = WorkerSpec { id: WORKER.to_owned(), ..WorkerSpec::default() };
         self.worker = Some(self.log.worker(&spec)?);
+        self.log.settle_topics(&[DEAD_LETTERS, DEAD_DECISIONS])?;
         Letters::read(self.log)
     }
 
@@ -111,7 +112,11 @@ impl<'a> Redrive<'a> {
                 fates.push(fate(&letter, judge.judge(&letter, Some(self.log))?));
                 Ok(())
             })?;
-            let found = Present::look(self.log, &fates, self.settings)?;
+            let places = Present::places(self.log, &fates)?;
+            if self.worker.is_some() {
+                self.log.settle(&places, SETTLES)?;
+            }
+            let found = Present::look(self.log, &places, &fates, self.settings)?;
             for fate in &mut fates {
                 found.sort_out(fate, &mut self.planned);
             }
@@ -247,7 +252,51 @@ pub fn of_one(
 ) -> anyhow::Result<Fate> {
     let mut judge = Judge::new(settings, schemas, now)?;
     let mut fate = fate(letter, judge.judge(letter, Some(log))?);
-    let found = Present::look(log, std::slice::from_ref(&fate), settings)?;
+    let fates = std::slice::from_ref(&fate);
+    let found = Present::look(log, &Present::places(log, fates)?, fates, settings)?;
     found.sort_out(&mut fate, &mut HashSet::new());
     Ok(fate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tocsin_domain::topics::Topics;
+    use tocsin_stream::letters::Filter;
+    use tocsin_stream::memory::MemoryLog;
+    use tocsin_testkit::veil::Veiled;
+
+    /// Otherwise a letter is driven twice.
+    #[test]
+    fn what_somebody_else_has_just_decided_is_waited_for_until_it_can_be_seen() {
+        let inner = MemoryLog::new();
+        inner.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let settings = Settings::parse("", "t.toml", Micros(0)).unwrap();
+        let letter = DeadLetter {
+            id: Id::of("dead-letter", &[b"1"]),
+            topic: "aqi.readings".into(),
+            position: None,
+            origin: "a.csv:1".into(),
+            key: b"k".to_vec(),
+            value: b"x".to_vec(),
+            class: "value".into(),
+            reason: "bad".into(),
+            service: "ingest".into(),
+            at: Micros(1),
+            source: "a".into(),
+            head: Vec::new(),
+            cut: false,
+        };
+        let mut work = Transaction::default();
+        let topic = work.register(DEAD_LETTERS, 8);
+        work.to(topic, &letter.key).push_with(&letter.key, |bytes| wire::write(&letter, bytes));
+        inner.worker(&WorkerSpec::default()).unwrap().commit(&mut work).unwrap();
+        let log = Veiled::new(inner.clone());
+        log.hide(&[DEAD_DECISIONS]).unwrap();
+        let mut first = Redrive::new(&*inner, &settings, "a", Micros(2));
+        assert_eq!(first.begin().unwrap().count(&Filter::default()), 1);
+        first.drop_all(&[letter.id], "no").unwrap();
+        let letters = log.waited_for(|| Redrive::new(&*log, &settings, "b", Micros(3)).begin());
+        assert_eq!(letters.unwrap().count(&Filter::default()), 0);
+    }
 }

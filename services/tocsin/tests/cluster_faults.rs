@@ -29,6 +29,10 @@ use tocsin_testkit::smtp::{Faults, SmtpServer};
 /// How long what must come may take; a machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How long after a broker's return there may be nothing new. Ten seconds are promised, to an idle
+/// machine; another test runs beside this one.
+const GOES_ON: Duration = Duration::from_secs(30);
+
 /// How long a server is away.
 fn away(seconds: u64) -> Duration {
     Duration::from_secs(number("TOCSIN_AWAY", seconds))
@@ -191,6 +195,7 @@ fn broker_away(how: &str, membership: &str, leave: fn(&Private), come_back: fn(&
     within("alerts of what came meanwhile", PATIENCE, || count(&*log) > begun);
     let alerts = back.elapsed();
     within("everybody is ready again", PATIENCE, || processes.iter().all(Process::is_ready));
+    assert!(alerts < GOES_ON, "a broker {how}: the first alert came {alerts:?} after its return");
     eprintln!("a broker {how}: alerts {alerts:?} after its return, ready {:?}", back.elapsed());
     all_live(&mut processes);
     world.settle(&*log, true);

@@ -46,7 +46,7 @@ fn nothing_is_lost_and_nothing_comes_twice_whenever_the_process_dies() {
     let directory = tempfile::tempdir().unwrap();
     let [data, config] = ["data", "tocsin.toml"].map(|name| directory.path().join(name));
     // A part for each kill, so that there is work under way at every one of them.
-    let files = recorded(directory.path(), kills.clamp(1, HOURS as u64) as usize);
+    let files = recorded(directory.path(), kills.clamp(1, HOURS as u64) as usize, HOURS);
     let server = SmtpServer::start(Faults::new()).unwrap();
     std::fs::write(&config, configuration(server.port(), "")).unwrap();
     let settings = Settings::load(&config, facts::now()).unwrap();
@@ -98,5 +98,7 @@ fn nothing_is_lost_and_nothing_comes_twice_whenever_the_process_dies() {
     let found: Vec<Id> = alerts().iter().map(|alert| alert.id).collect();
     assert_eq!(found.iter().copied().collect::<BTreeSet<_>>(), wanted, "the same alerts");
     assert_eq!(found.len(), wanted.len(), "each alert once");
-    check_mails(&*log, &server, kills, seed, &at_steps);
+    let events = SUBJECTS * HOURS;
+    let run = format!("{kills} kills (seed {seed}), at steps {at_steps:?}; {events} events");
+    check_mails(&*log, &server, kills, &run);
 }

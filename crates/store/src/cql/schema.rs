@@ -2,6 +2,7 @@
 //! made by numbered migrations; the tables that values describe are compared with what is there.
 //! One process at a time does this. It never drops what it does not understand unless asked to.
 
+use super::Dialect;
 use super::bind::Asked;
 use super::session::{Columns, Session, Trouble, patiently};
 use super::statements::{self, row_type};
@@ -21,8 +22,9 @@ const MIGRATIONS: &[&str] =
     &["CREATE TABLE IF NOT EXISTS \"{keyspace}\".\"marks_\" (name text PRIMARY KEY, text text)"];
 /// The row of [`MIGRATIONS_DONE`] that says who is at work.
 const RUNNER: i32 = 0;
-/// After so many seconds a runner that died is forgotten.
-const RUNNER_SECONDS: u64 = 120;
+/// So long after its last step a runner that died is forgotten; a step may take a session's patience
+/// more, and the nodes then a minute to agree.
+const RUNNER_GRACE: Duration = Duration::from_secs(90);
 /// How long a table that was just made may need until it can be read.
 const SETTLING: Duration = Duration::from_secs(10);
 
@@ -43,14 +45,10 @@ pub(super) struct Schema<'s> {
 
 impl Schema<'_> {
     /// Makes the store's own tables or brings them up to date.
-    pub(super) async fn migrate(&self) -> Result<(), StoreError> {
+    pub(super) async fn migrate(&self, dialect: Dialect) -> Result<(), StoreError> {
         if !self.has_table(MIGRATIONS_DONE).await? {
-            let cql = format!(
-                "CREATE TABLE IF NOT EXISTS \"{}\".\"{MIGRATIONS_DONE}\" \
-                 (version int PRIMARY KEY, checksum text, applied_at timestamp)",
-                self.keyspace
-            );
-            self.session.change(&cql).await.map_err(failed)?;
+            // Nobody can be alone yet: that is noted in this table.
+            self.session.change(&first_table(self.keyspace, dialect)).await.map_err(failed)?;
         }
         // Where another process has just made the table, it may be known before it can be read.
         let done = async || {
@@ -61,11 +59,10 @@ impl Schema<'_> {
         if pending(&done)? == MIGRATIONS.len() {
             return Ok(());
         }
-        self.alone(async || {
+        self.alone(async |runner| {
             let from = pending(&self.done().await.map_err(failed)?)?;
             for (at, migration) in MIGRATIONS.iter().enumerate().skip(from) {
-                let cql = migration.replace("{keyspace}", self.keyspace);
-                self.session.change(&cql).await.map_err(failed)?;
+                runner.change(&migration.replace("{keyspace}", self.keyspace)).await?;
                 let note = format!(
                     "INSERT INTO \"{}\".\"{MIGRATIONS_DONE}\" (version, checksum, applied_at) \
                      VALUES ({}, '{}', toTimestamp(now()))",
@@ -85,10 +82,10 @@ impl Schema<'_> {
         if changes(self.keyspace, &self.existing().await?, tables)?.is_empty() {
             return Ok(());
         }
-        self.alone(async || {
+        self.alone(async |runner| {
             // Whoever was at work before may have done it.
             for cql in changes(self.keyspace, &self.existing().await?, tables)? {
-                self.session.change(&cql).await.map_err(failed)?;
+                runner.change(&cql).await?;
             }
             Ok(())
         })
@@ -97,13 +94,13 @@ impl Schema<'_> {
 
     /// Drops all but the store's own tables.
     pub(super) async fn drop_all(&self) -> Result<(), StoreError> {
-        self.alone(async || {
+        self.alone(async |runner| {
             let existing = self.existing().await?;
             let tables = existing.tables.keys().filter(|name| !is_own(name));
             let tables = tables.map(|name| ("TABLE", name));
             for (what, name) in tables.chain(existing.types.keys().map(|name| ("TYPE", name))) {
                 let cql = format!("DROP {what} IF EXISTS \"{}\".\"{name}\"", self.keyspace);
-                self.session.change(&cql).await.map_err(failed)?;
+                runner.change(&cql).await?;
             }
             Ok(())
         })
@@ -152,51 +149,109 @@ impl Schema<'_> {
     /// two do.
     async fn alone(
         &self,
-        work: impl AsyncFnOnce() -> Result<(), StoreError>,
+        work: impl AsyncFnOnce(&Runner<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let own = self.claim().await?;
-        let outcome = work().await;
-        let release = format!(
-            "DELETE FROM \"{}\".\"{MIGRATIONS_DONE}\" WHERE version = {RUNNER} IF checksum = ?",
-            self.keyspace
-        );
-        // If this fails, the claim ends by itself.
-        let _ = self.session.rows(&release, &[Asked(own.into())]).await;
+        let own = self.session.driver.session_id().to_string();
+        let runner = Runner { session: self.session, keyspace: self.keyspace, own };
+        runner.claim().await?;
+        let outcome = work(&runner).await;
+        runner.release().await;
         self.session.forget();
         outcome
     }
+}
 
-    /// Waits until nobody else is at work; gives the name under which this process is.
-    async fn claim(&self) -> Result<String, StoreError> {
-        let own = self.session.driver.session_id().to_string();
+/// That this process is at work, under a name of its own. It is noted beside the migrations, and the
+/// note ends by itself: so it is made again before each step.
+struct Runner<'s> {
+    session: &'s Session,
+    keyspace: &'s str,
+    own: String,
+}
+
+impl Runner<'_> {
+    /// How long the note stands.
+    fn seconds(&self) -> u64 {
+        (RUNNER_GRACE + self.session.patience).as_secs()
+    }
+
+    /// Waits until nobody else is at work.
+    async fn claim(&self) -> Result<(), StoreError> {
+        let (keyspace, seconds) = (self.keyspace, self.seconds());
         let cql = format!(
-            "INSERT INTO \"{}\".\"{MIGRATIONS_DONE}\" (version, checksum) VALUES ({RUNNER}, ?) \
-             IF NOT EXISTS USING TTL {RUNNER_SECONDS}",
-            self.keyspace
+            "INSERT INTO \"{keyspace}\".\"{MIGRATIONS_DONE}\" (version, checksum) \
+             VALUES ({RUNNER}, ?) IF NOT EXISTS USING TTL {seconds}"
         );
-        let until = Instant::now() + Duration::from_secs(RUNNER_SECONDS + 5);
-        loop {
-            let asked = [Asked(own.as_str().into())];
-            let answer = self.session.rows(&cql, &asked).await.map_err(failed)?;
-            // Whether it was written; else what stands there, which is ours if an answer was lost.
-            let row = answer.first().map(Vec::as_slice).unwrap_or_default();
-            let applied = matches!(row.first(), Some(Some(CqlValue::Boolean(true))));
-            let ours = |value: &Option<CqlValue>| {
-                value.as_ref().and_then(CqlValue::as_text).is_some_and(|text| *text == own)
-            };
-            if applied || row.iter().any(ours) {
-                return Ok(own);
-            }
+        let until = Instant::now() + Duration::from_secs(seconds + 5);
+        while !self.ask(&cql, 1).await? {
             if Instant::now() > until {
-                let reason = format!(
-                    "another process has been changing the tables of {} for more than \
-                     {RUNNER_SECONDS} s; stop it, then start this one again",
-                    self.keyspace
-                );
-                return Err(StoreError::Failed { doing: "create", reason });
+                return Err(self.stopped(&format!(
+                    "another process has been changing the tables of {keyspace} for more than \
+                     {seconds} s; stop it, then start this one again"
+                )));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        Ok(())
+    }
+
+    /// A step: the note is made again first, and whoever has lost it goes no further.
+    async fn change(&self, cql: &str) -> Result<(), StoreError> {
+        let (keyspace, seconds) = (self.keyspace, self.seconds());
+        let again = format!(
+            "UPDATE \"{keyspace}\".\"{MIGRATIONS_DONE}\" USING TTL {seconds} SET checksum = ? \
+             WHERE version = {RUNNER} IF checksum = ?"
+        );
+        if !self.ask(&again, 2).await? {
+            return Err(self.stopped(&format!(
+                "this process was changing the tables of {keyspace} and stood still for more than \
+                 {seconds} s, so that another one may be at work by now; start it again"
+            )));
+        }
+        self.session.change(cql).await.map_err(failed)
+    }
+
+    /// If this fails, the note ends by itself.
+    async fn release(&self) {
+        let cql = format!(
+            "DELETE FROM \"{}\".\"{MIGRATIONS_DONE}\" WHERE version = {RUNNER} IF checksum = ?",
+            self.keyspace
+        );
+        let _ = self.ask(&cql, 1).await;
+    }
+
+    /// Asks with the own name in so many places; whether the note is ours then.
+    async fn ask(&self, cql: &str, places: usize) -> Result<bool, StoreError> {
+        let names: Vec<Asked> = (0..places).map(|_| Asked(self.own.as_str().into())).collect();
+        let answer = self.session.rows(cql, &names).await.map_err(failed)?;
+        // Whether it was written; else what stands there, which is ours if an answer was lost.
+        let row = answer.first().map(Vec::as_slice).unwrap_or_default();
+        let applied = matches!(row.first(), Some(Some(CqlValue::Boolean(true))));
+        let ours = |value: &Option<CqlValue>| {
+            value.as_ref().and_then(CqlValue::as_text).is_some_and(|text| *text == self.own)
+        };
+        Ok(applied || row.iter().any(ours))
+    }
+
+    fn stopped(&self, reason: &str) -> StoreError {
+        StoreError::Failed { doing: "create", reason: reason.to_owned() }
+    }
+}
+
+/// Makes the table of the migrations. Several processes may do so at once, over different nodes, and
+/// without Raft each node would give it an id of its own: what was written to one of the tables is
+/// lost when the nodes agree on the other. So the id is the same whoever makes it.
+fn first_table(keyspace: &str, dialect: Dialect) -> String {
+    let table = format!(
+        "CREATE TABLE IF NOT EXISTS \"{keyspace}\".\"{MIGRATIONS_DONE}\" \
+         (version int PRIMARY KEY, checksum text, applied_at timestamp)"
+    );
+    match dialect {
+        Dialect::Cassandra => {
+            let id = Id::of("table", &[keyspace.as_bytes(), MIGRATIONS_DONE.as_bytes()]);
+            format!("{table} WITH ID = '{id}'")
+        }
+        Dialect::Scylla => table,
     }
 }
 
@@ -307,7 +362,9 @@ fn int(row: &Columns, at: usize) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CqlOptions;
     use super::*;
+    use tocsin_testkit::servers;
 
     #[test]
     fn migrations_are_done_once_and_unknown_ones_are_refused() {
@@ -322,5 +379,86 @@ mod tests {
             let refused = pending(&done).unwrap_err().to_string();
             assert!(refused.contains(&format!("migration {version}")), "{refused}");
         }
+    }
+
+    #[test]
+    fn the_first_table_has_the_same_id_whoever_makes_it() {
+        let made = first_table("a", Dialect::Cassandra);
+        assert_eq!(made, first_table("a", Dialect::Cassandra));
+        assert_ne!(
+            made[made.len() - 38..],
+            first_table("b", Dialect::Cassandra)[made.len() - 38..]
+        );
+        assert!(!first_table("a", Dialect::Scylla).contains("ID"), "Raft sees to it");
+    }
+
+    /// A session with a keyspace of its own, on a real server.
+    async fn session(keyspace: &str) -> Session {
+        let options = CqlOptions::new(servers::cql(), keyspace);
+        let session = Session::connect(&options).await.unwrap();
+        session.change(&statements::create_keyspace(&options)).await.unwrap();
+        Schema { session: &session, keyspace }.migrate(options.dialect).await.unwrap();
+        session
+    }
+
+    fn wait<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn each_step_notes_again_that_it_is_at_work() {
+        let keyspace = servers::unique("steps");
+        wait(async {
+            let session = session(&keyspace).await;
+            let schema = Schema { session: &session, keyspace: &keyspace };
+            let left = format!(
+                "SELECT TTL(checksum) FROM \"{keyspace}\".\"{MIGRATIONS_DONE}\" WHERE version = {RUNNER}"
+            );
+            let left = async || {
+                let rows = session.rows(&left, &[]).await.unwrap();
+                rows.first().and_then(|row| int(row, 0)).unwrap_or_default() as u64
+            };
+            let work = async |runner: &Runner<'_>| {
+                let whole = runner.seconds();
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                assert!(left().await < whole - 1, "it runs out");
+                runner
+                    .change(&format!("CREATE TABLE \"{keyspace}\".a (b int PRIMARY KEY)"))
+                    .await?;
+                assert!(left().await >= whole - 1, "it is as it was");
+                Ok(())
+            };
+            schema.alone(work).await.unwrap();
+            assert_eq!(left().await, 0, "nobody is at work");
+        });
+    }
+
+    #[test]
+    fn whoever_was_still_for_too_long_changes_nothing_more() {
+        let keyspace = servers::unique("still");
+        wait(async {
+            let session = session(&keyspace).await;
+            let schema = Schema { session: &session, keyspace: &keyspace };
+            let make = |name| format!("CREATE TABLE \"{keyspace}\".{name} (b int PRIMARY KEY)");
+            let taken = format!(
+                "INSERT INTO \"{keyspace}\".\"{MIGRATIONS_DONE}\" (version, checksum) \
+                 VALUES ({RUNNER}, 'another') IF NOT EXISTS USING TTL 5"
+            );
+            let outcome = schema.alone(async |runner| {
+                runner.change(&make("first")).await?;
+                // As if it had ended by itself.
+                runner.release().await;
+                session.rows(&taken, &[]).await.unwrap();
+                runner.change(&make("second")).await
+            });
+            let refused = outcome.await.unwrap_err().to_string();
+            assert!(refused.contains("another one may be at work"), "{refused}");
+            let found = schema.existing().await.unwrap().tables;
+            assert!(found.contains_key("first") && !found.contains_key("second"), "{found:?}");
+            // What is noted of the other one stays, and is waited for.
+            let begun = Instant::now();
+            schema.alone(async |runner| runner.change(&make("second")).await).await.unwrap();
+            assert!(begun.elapsed() > Duration::from_secs(2));
+        });
     }
 }

@@ -29,7 +29,8 @@ pub struct KafkaOptions {
     pub properties: BTreeMap<String, String>,
     /// How many copies a topic has that is created; -1 for as many as the brokers say.
     pub replication: i32,
-    /// After this long without a commit the broker ends a transaction. Below the session timeout.
+    /// After this long without a commit the broker ends a transaction, at its next look; with its own
+    /// settings it looks every 10 s. Below the session timeout.
     pub transaction_timeout: Duration,
     /// After this long without a sign of life a member's partitions go to others.
     pub session_timeout: Duration,

@@ -9,6 +9,7 @@ use super::report::Report;
 use super::settings::DatasetConfig;
 use super::upload::Upload;
 use super::{DatasetError, Finding};
+use crate::cursor;
 use crate::source::IngestError;
 use std::sync::Arc;
 use tocsin_domain::event::DatasetRowKind;
@@ -136,6 +137,7 @@ impl Loader {
         // The worker shuts out every upload of the set before this one, so that no two mix.
         let id = format!("dataset-{tenant}-{set}");
         let worker = self.log.worker(&WorkerSpec { id: id.clone(), group: id, inputs: vec![] })?;
+        self.log.settle_topics(&[cursor::TOPIC])?;
         let all = receipt::of_set(&*self.log, tenant, set)?;
         let known = all.iter().find(|receipt| receipt.upload == plan.id);
         if known.is_some_and(|receipt| receipt.done) && !*from_start {

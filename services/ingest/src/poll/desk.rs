@@ -54,6 +54,7 @@ impl Desk {
         let (log, tenant, name) = (&*office.log, config.tenant(), config.name.as_str());
         let id = format!("poll-{name}");
         let worker = log.worker(&WorkerSpec { id: id.clone(), group: id, inputs: Vec::new() })?;
+        log.settle_topics(&[cursor::TOPIC])?;
         let mut transaction = Transaction::default();
         let dead_letters = transaction.register(DEAD_LETTERS, log.partitions(DEAD_LETTERS)?);
         let cursors = transaction.register(cursor::TOPIC, log.partitions(cursor::TOPIC)?);

@@ -13,6 +13,8 @@ use tocsin_stream::{Log, LogError};
 
 /// Where the answers are.
 pub(super) const TOPIC: &str = INGEST_PUSHES_CHANGELOG;
+/// How long it may take until it is decided what others have begun to answer: somebody waits.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a key is remembered.
 const KEPT: Duration = Duration::from_hours(24);
 /// What begins the key of a record that says which transaction came last.
@@ -105,8 +107,10 @@ impl Keys {
         lock(&self.under_way).insert(id).then(|| Hold(Arc::clone(&self.under_way), id))
     }
 
-    /// What was answered to the key, by anybody, if it is still known at `now`.
+    /// What was answered to the key, by anybody, if it is still known at `now`: also what another
+    /// process has committed a moment ago, or is just committing.
     pub(super) fn find(&self, id: Id, now: Micros) -> Result<Option<Given>, LogError> {
+        self.log.settle(&[TopicPartition::new(TOPIC, 0)], PATIENCE)?;
         let mut known = self.catch_up()?;
         known.forget(now);
         Ok(known.answers.get(&id).cloned())
@@ -119,6 +123,7 @@ impl Keys {
 
     /// The last transaction of a slot, as the log has it now.
     pub(super) fn last(&self, slot: &[u8]) -> Result<Option<Id>, LogError> {
+        self.log.settle(&[TopicPartition::new(TOPIC, 0)], PATIENCE)?;
         Ok(self.catch_up()?.marks.get(slot).copied())
     }
 
@@ -196,6 +201,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tocsin_domain::topics::Topics;
+    use tocsin_stream::memory::MemoryLog;
+    use tocsin_stream::{Transaction, WorkerSpec};
+    use tocsin_testkit::veil::Veiled;
 
     fn known(most: usize) -> Known {
         let (answers, order, marks) = (HashMap::new(), VecDeque::new(), HashMap::new());
@@ -220,6 +229,22 @@ mod tests {
         assert_eq!(there(&known), [3, 4]);
         known.forget(hour(1000));
         assert!(there(&known).is_empty() && known.order.is_empty() && known.weight == 0);
+    }
+
+    #[test]
+    fn an_answer_that_another_process_has_just_committed_is_waited_for() {
+        let inner = MemoryLog::new();
+        inner.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let log = Veiled::new(inner.clone());
+        let keys = Keys::read(log.clone(), 10).unwrap();
+        log.hide(&[TOPIC]).unwrap();
+        let given = Given { body: Keys::id("body"), answer: Answer::default() };
+        let mut work = Transaction::default();
+        let topic = work.register(TOPIC, 1);
+        work.to_partition(topic, 0).push(b"shop/k", Some(&value(given.body, &given.answer)));
+        inner.worker(&WorkerSpec::default()).unwrap().commit(&mut work).unwrap();
+        let found = log.waited_for(|| keys.find(Keys::id("shop/k"), Micros(1)));
+        assert_eq!(found.unwrap(), Some(given));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The loop of the sender: poll, start, commit what has finished, all on one thread; the attempts
 //! themselves run on a small runtime beside it and report back. One slow recipient holds one slot.
 
+mod takeover;
+
 use super::window::{Waiting, Window};
-use super::{SendError, Sender, attempt, outcome_fact, restore};
+use super::{SendError, Sender, attempt, outcome_fact};
 use crate::channel::Outcome;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use tokio::task::AbortHandle;
 
 /// How long a turn waits for something to happen.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The same while it waits until a partition can be taken up.
+const AGAIN: Duration = Duration::from_millis(20);
 /// How old progress without an outcome may become before it is committed.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How many outcomes may be ahead of the oldest attempt without one, in all partitions.
@@ -43,6 +47,9 @@ pub(super) struct Desk<'a> {
     deliveries: usize,
     changelog: usize,
     windows: BTreeMap<u32, Window>,
+    /// Partitions that are ours, and up to where their changelogs must be decided before it is known
+    /// how they were left: what the last sender has committed need not be seen yet.
+    coming: BTreeMap<u32, u64>,
     running: HashMap<Place, Running>,
     /// Outcomes that are not committed. They outlive a worker that fails.
     outcomes: BTreeMap<Place, Delivery>,
@@ -81,6 +88,7 @@ impl<'a> Desk<'a> {
             deliveries,
             changelog,
             windows: BTreeMap::new(),
+            coming: BTreeMap::new(),
             running: HashMap::new(),
             outcomes: BTreeMap::new(),
             report,
@@ -94,28 +102,34 @@ impl<'a> Desk<'a> {
 
     /// Waits for something to happen and does what follows from it.
     pub fn turn(&mut self) -> Result<(), SendError> {
-        // An outcome that is left over from a failed commit must not wait.
-        let pause = if self.outcomes.is_empty() { PAUSE } else { Duration::from_millis(1) };
-        match self.room() {
-            0 => self.listen(pause),
-            room => {
-                let polled = self.worker.poll(room, pause).map_err(SendError::from);
-                match polled.and_then(|polled| self.take(polled)) {
-                    Err(error @ SendError::Log(LogError::Unavailable(_))) => {
-                        self.start_over(error)?;
-                    }
-                    taken => taken?,
-                }
-            }
+        let pause = match (self.outcomes.is_empty(), self.coming.is_empty()) {
+            // An outcome that is left over from a failed commit must not wait.
+            (false, _) => Duration::from_millis(1),
+            (true, false) => AGAIN,
+            (true, true) => PAUSE,
+        };
+        match self.poll(pause).and_then(|()| self.take_up()) {
+            Err(error @ SendError::Log(LogError::Unavailable(_))) => self.start_over(error)?,
+            polled => polled?,
         }
         self.listen(Duration::ZERO);
-        self.start();
-        self.commit()?;
-        self.start();
-        Ok(())
+        self.commit(self.sender.options.in_flight.max(1))
     }
 
-    /// The stop: waits for what is under way, commits it, and says that nothing is any more.
+    fn poll(&mut self, pause: Duration) -> Result<(), SendError> {
+        match self.room() {
+            0 => {
+                self.listen(pause);
+                Ok(())
+            }
+            room => {
+                let polled = self.worker.poll(room, pause)?;
+                self.take(polled)
+            }
+        }
+    }
+
+    /// The stop: waits for what is under way and commits it. Nothing else is begun.
     pub fn leave(mut self, until: Instant) -> Result<(), SendError> {
         while !(self.running.is_empty() && self.outcomes.is_empty()) && Instant::now() < until {
             if self.windows.is_empty() {
@@ -123,16 +137,11 @@ impl<'a> Desk<'a> {
                 let polled = self.worker.poll(1, PAUSE)?;
                 self.take(polled)?;
             }
+            self.take_up()?;
             self.listen(PAUSE.min(until.saturating_duration_since(Instant::now())));
-            self.commit()?;
+            self.commit(0)?;
         }
-        let running = &self.running;
-        for (partition, window) in &mut self.windows {
-            if !running.keys().any(|(busy, _)| busy == partition) {
-                window.close();
-            }
-        }
-        self.commit_all()?;
+        self.commit_all(0)?;
         self.runtime.shutdown_background();
         Ok(())
     }
@@ -149,14 +158,21 @@ impl<'a> Desk<'a> {
             Polled::Assigned(partitions) => self.assign(&partitions),
             Polled::Revoked { partitions, lost } => self.revoke(&partitions, lost),
             Polled::Records(batches) => {
-                batches.iter().for_each(|batch| self.take_batch(batch));
+                for batch in &batches {
+                    for (offset, fact) in self.take_batch(batch) {
+                        let why = "the sender stopped while this attempt was under way".to_owned();
+                        self.note((batch.partition, offset), &fact, Outcome::Unknown(why));
+                    }
+                }
                 Ok(())
             }
         }
     }
 
-    fn take_batch(&mut self, batch: &Batch) {
-        let Some(window) = self.windows.get_mut(&batch.partition) else { return };
+    /// Takes what was polled; gives the suspects among it.
+    fn take_batch(&mut self, batch: &Batch) -> Vec<(u64, Delivery)> {
+        let mut suspects = Vec::new();
+        let Some(window) = self.windows.get_mut(&batch.partition) else { return suspects };
         for record in batch.records() {
             let place = (batch.partition, record.offset);
             let known = self.running.contains_key(&place) || self.outcomes.contains_key(&place);
@@ -172,54 +188,10 @@ impl<'a> Desk<'a> {
                 }
                 None => None,
             };
-            window.take(record.offset, attempt, known);
+            let suspect = window.take(record.offset, attempt, known);
+            suspects.extend(suspect.map(|fact| (record.offset, fact)));
         }
-    }
-
-    /// Takes partitions over. Before anything is started it is written down how much may be.
-    fn assign(&mut self, partitions: &[u32]) -> Result<(), SendError> {
-        for partition in partitions {
-            let at = TopicPartition::new(topics::DELIVERIES, *partition);
-            let span = self.sender.log.span(&at)?;
-            let progress = self.worker.committed(&at)?.unwrap_or(span.start);
-            let record = restore(&*self.sender.log, *partition)?;
-            let slots = self.sender.options.in_flight.max(1) as u64;
-            let window = Window::new(progress, record, span.end, slots);
-            self.write_record(*partition, &window);
-            self.windows.insert(*partition, window);
-        }
-        self.finish_transaction()?;
-        self.worker.open(partitions);
-        self.tell();
-        Ok(())
-    }
-
-    fn revoke(&mut self, partitions: &[u32], lost: bool) -> Result<(), SendError> {
-        if !lost {
-            self.commit()?;
-        }
-        self.windows.retain(|partition, _| !partitions.contains(partition));
-        self.outcomes.retain(|(partition, _), _| !partitions.contains(partition));
-        self.running.retain(|(partition, _), running| {
-            let ours = !partitions.contains(partition);
-            if !ours {
-                running.task.abort();
-            }
-            ours
-        });
-        self.tell();
-        Ok(())
-    }
-
-    /// Tells what it has, and how far it is there.
-    fn tell(&self) {
-        let position = |(partition, window): (&u32, &Window)| {
-            (TopicPartition::new(topics::DELIVERIES, *partition), window.progress())
-        };
-        let observer = &self.sender.options.observer;
-        observer.tell(Progress::Positions(&self.windows.iter().map(position).collect()));
-        let ours: Vec<u32> = self.windows.keys().copied().collect();
-        observer.tell(Progress::Assigned(&ours));
+        suspects
     }
 
     /// Takes what attempts have reported; waits for the first.
@@ -241,25 +213,20 @@ impl<'a> Desk<'a> {
         self.outcomes.insert(place, outcome_fact(attempt, outcome, (self.clock)(), retry));
     }
 
-    /// Gives slots to what waits, partition by partition.
-    fn start(&mut self) {
-        let slots = self.sender.options.in_flight.max(1);
-        while self.running.len() + self.outcomes.len() < slots {
+    /// Gives so many slots to what waits, partition by partition. It may leave once that is committed.
+    fn begin(&mut self, free: usize) -> Vec<(Place, Delivery)> {
+        let mut begun = Vec::new();
+        while begun.len() < free {
             let after =
                 self.windows.range(self.served + 1..).chain(self.windows.range(..=self.served));
             let mut ready = after.filter(|(_, window)| window.has_waiting()).map(|(at, _)| *at);
-            let Some(partition) = ready.next() else { return };
+            let Some(partition) = ready.next() else { break };
             drop(ready);
             self.served = partition;
-            let Some(next) = self.windows.get_mut(&partition).and_then(Window::pop) else { return };
-            let Waiting { offset, fact, suspect } = next;
-            if suspect {
-                let why = "the sender stopped while this attempt was under way";
-                self.note((partition, offset), &fact, Outcome::Unknown(why.to_owned()));
-            } else {
-                self.spawn((partition, offset), fact);
-            }
+            let next = self.windows.get_mut(&partition).and_then(Window::begin);
+            begun.extend(next.map(|Waiting { offset, fact }| ((partition, offset), fact)));
         }
+        begun
     }
 
     fn spawn(&mut self, place: Place, fact: Delivery) {
@@ -282,16 +249,19 @@ impl<'a> Desk<'a> {
         self.running.insert(place, Running { fact, task });
     }
 
-    /// Commits if there are outcomes, or progress that is old enough.
-    fn commit(&mut self) -> Result<(), SendError> {
-        if self.outcomes.is_empty() && self.committed.elapsed() < PROGRESS_EVERY {
+    /// Commits if there are outcomes, something to begin with so many slots, or progress that is old
+    /// enough.
+    fn commit(&mut self, slots: usize) -> Result<(), SendError> {
+        let idle = self.running.len() >= slots || !self.windows.values().any(Window::has_waiting);
+        if self.outcomes.is_empty() && idle && self.committed.elapsed() < PROGRESS_EVERY {
             return Ok(());
         }
-        self.commit_all()
+        self.commit_all(slots)
     }
 
-    /// One transaction with every outcome there is, the records and the progress.
-    fn commit_all(&mut self) -> Result<(), SendError> {
+    /// One transaction with every outcome there is, what is begun in the slots that are free then, the
+    /// records and the progress. What is begun leaves after it.
+    fn commit_all(&mut self, slots: usize) -> Result<(), SendError> {
         let (windows, observe) = (&mut self.windows, &mut self.observe);
         self.outcomes.retain(|(partition, offset), fact| {
             // A commit whose answer was lost had taken it.
@@ -313,6 +283,8 @@ impl<'a> Desk<'a> {
             window.finish(place.1);
             taken.push(*place);
         }
+        let held = self.running.len() + self.outcomes.len() - taken.len();
+        let begun = self.begin(slots.saturating_sub(held));
         let mut moved = std::mem::take(&mut self.windows);
         for (partition, window) in moved.iter_mut().filter(|(_, window)| window.has_moved()) {
             window.note();
@@ -327,6 +299,7 @@ impl<'a> Desk<'a> {
             for place in taken {
                 self.outcomes.remove(&place).iter().for_each(|fact| (self.observe)(fact));
             }
+            begun.into_iter().for_each(|(place, fact)| self.spawn(place, fact));
         }
         Ok(())
     }
@@ -363,6 +336,8 @@ impl<'a> Desk<'a> {
         std::thread::sleep(Duration::from_millis(10 << self.failures));
         self.transaction.clear();
         self.windows.clear();
+        self.coming.clear();
+        self.tell();
         self.worker = open_worker(self.sender)?;
         Ok(())
     }

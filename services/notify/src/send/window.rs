@@ -1,14 +1,11 @@
 //! What is known about the attempts of one partition: polled, started, finished. Pure; the desk
 //! acts on it.
 //!
-//! **Why a crash is survived.** Attempts are started in the order of their offsets, and one holds a
-//! slot from its start until its outcome is committed; there are N slots. So whatever was started
-//! and has no committed outcome is among the first N attempts without one. N is written down, in
-//! the partition's record, before the first start, and 0 after a clean stop. Whoever takes over
-//! calls the first N attempts suspects: each may have left. Nothing else can have.
-//!
-//! Suspects hold slots too until their outcome (unknown) is committed, and the record keeps the
-//! largest N since the last clean stop, so that a crash while suspects are settled loses none.
+//! **Why a crash is survived.** Attempts are begun in the order of their offsets, and before one is,
+//! the partition's record says so: every attempt before `begun` may have left, and none after it.
+//! Outcomes are committed with the record. So whatever was begun and has no outcome is known to
+//! whoever takes over: those are the suspects, and each may have left. There are never more of them
+//! than there are slots, because an attempt holds its slot until its outcome is committed.
 
 use std::collections::{BTreeSet, VecDeque};
 use tocsin_domain::delivery::Delivery;
@@ -17,22 +14,22 @@ use tocsin_stream::chunk::{read_number, write_number};
 /// What the changelog holds for a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
-    /// How many attempts may be under way; 0 after a clean stop.
-    pub in_flight: u64,
+    /// Attempts at or after this offset were never begun.
+    pub begun: u64,
     /// Offsets of finished attempts at or after the partition's progress.
     pub ahead: BTreeSet<u64>,
 }
 
-/// `in_flight · offsets`, all LEB128.
+/// `begun · offsets`, all LEB128.
 impl Record {
     pub fn encode(&self, out: &mut Vec<u8>) {
-        write_number(out, self.in_flight);
+        write_number(out, self.begun);
         self.ahead.iter().for_each(|offset| write_number(out, *offset));
     }
 
     /// `None` if the bytes are no record.
     pub fn decode(mut bytes: &[u8]) -> Option<Record> {
-        let mut record = Record { in_flight: read_number(&mut bytes)?, ahead: BTreeSet::new() };
+        let mut record = Record { begun: read_number(&mut bytes)?, ahead: BTreeSet::new() };
         while !bytes.is_empty() {
             record.ahead.insert(read_number(&mut bytes)?);
         }
@@ -45,8 +42,6 @@ impl Record {
 pub(super) struct Waiting {
     pub offset: u64,
     pub fact: Delivery,
-    /// Whether it may have left already: then it is not started.
-    pub suspect: bool,
 }
 
 /// The attempts of one partition.
@@ -55,47 +50,49 @@ pub(super) struct Window {
     /// The offset after the last polled record.
     next: u64,
     waiting: VecDeque<Waiting>,
-    /// Attempts polled and without an outcome: waiting or started.
+    /// Attempts polled and without an outcome: waiting or begun.
     unfinished: BTreeSet<u64>,
     record: Record,
-    /// How many of the next attempts before `end` are suspects.
-    suspects: u64,
-    end: u64,
     moved: bool,
 }
 
 impl Window {
-    /// A partition as it was left: its progress, its record if it ever had one, where its log ends
-    /// now, and how many slots there are now.
-    pub fn new(progress: u64, record: Option<Record>, end: u64, slots: u64) -> Window {
-        let mut record = record.unwrap_or_default();
-        let suspects = record.in_flight;
-        record.in_flight = suspects.max(slots);
-        let unfinished = BTreeSet::new();
-        let waiting = VecDeque::new();
-        Window { next: progress, waiting, unfinished, record, suspects, end, moved: false }
+    /// A partition as it was left: its progress, and its record if it ever had one.
+    pub fn new(progress: u64, record: Option<Record>) -> Window {
+        let (waiting, unfinished) = (VecDeque::new(), BTreeSet::new());
+        let record = record.unwrap_or_default();
+        Window { next: progress, waiting, unfinished, record, moved: false }
     }
 
     /// Takes a polled record: an attempt, or `None` for what is none. `known` attempts are those
-    /// that this process has started itself: their outcome comes of its own.
-    pub fn take(&mut self, offset: u64, attempt: Option<Delivery>, known: bool) {
+    /// that this process has begun itself: their outcome comes of its own. Gives a suspect back: it
+    /// may have left already, and must not be begun.
+    pub fn take(
+        &mut self,
+        offset: u64,
+        attempt: Option<Delivery>,
+        known: bool,
+    ) -> Option<Delivery> {
         self.next = offset + 1;
         self.moved = true;
-        let Some(fact) = attempt else { return };
-        if self.record.ahead.contains(&offset) {
-            return;
-        }
-        let suspect = self.suspects > 0 && offset < self.end;
-        self.suspects -= u64::from(suspect);
+        let fact = attempt.filter(|_| !self.record.ahead.contains(&offset))?;
         self.unfinished.insert(offset);
-        if !known {
-            self.waiting.push_back(Waiting { offset, fact, suspect });
+        if known {
+            return None;
         }
+        if offset < self.record.begun {
+            return Some(fact);
+        }
+        self.waiting.push_back(Waiting { offset, fact });
+        None
     }
 
-    /// The next attempt to be given a slot.
-    pub fn pop(&mut self) -> Option<Waiting> {
-        self.waiting.pop_front()
+    /// The next attempt to be given a slot. It may leave once the record is committed.
+    pub fn begin(&mut self) -> Option<Waiting> {
+        let next = self.waiting.pop_front()?;
+        self.record.begun = next.offset + 1;
+        self.moved = true;
+        Some(next)
     }
 
     /// Whether an attempt waits for a slot.
@@ -142,15 +139,6 @@ impl Window {
         self.record.ahead = self.record.ahead.split_off(&self.progress());
         self.moved = false;
     }
-
-    /// A clean stop: nothing of it is under way. Refused while a suspect has no outcome.
-    pub fn close(&mut self) {
-        let unseen = self.suspects > 0 && self.next < self.end;
-        if !unseen && !self.waiting.iter().any(|waiting| waiting.suspect) {
-            self.record.in_flight = 0;
-            self.moved = true;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -163,16 +151,24 @@ mod tests {
         Some(requested("ada@example.org"))
     }
 
-    fn record(in_flight: u64, ahead: &[u64]) -> Option<Record> {
-        Some(Record { in_flight, ahead: ahead.iter().copied().collect() })
+    fn record(begun: u64, ahead: &[u64]) -> Option<Record> {
+        Some(Record { begun, ahead: ahead.iter().copied().collect() })
+    }
+
+    /// The offsets among these that are suspects, and those that are begun.
+    fn sorted(window: &mut Window, offsets: std::ops::Range<u64>) -> (Vec<u64>, Vec<u64>) {
+        let suspects = offsets.filter(|offset| window.take(*offset, attempt(), false).is_some());
+        let suspects = suspects.collect();
+        let begun = std::iter::from_fn(|| window.begin()).map(|waiting| waiting.offset);
+        (suspects, begun.collect())
     }
 
     #[test]
     fn progress_stops_at_the_oldest_unfinished_attempt() {
-        let mut window = Window::new(0, None, 0, 2);
+        let mut window = Window::new(0, None);
         for (offset, fact) in [(0, None), (1, attempt()), (2, attempt()), (3, None), (4, attempt())]
         {
-            window.take(offset, fact, false);
+            assert_eq!(window.take(offset, fact, false), None);
         }
         for (finished, progress, ahead) in [(2, 1, vec![2]), (4, 1, vec![2, 4]), (1, 5, vec![])] {
             window.finish(finished);
@@ -183,105 +179,90 @@ mod tests {
     }
 
     #[test]
-    fn what_is_finished_ahead_is_not_done_again() {
-        let mut window = Window::new(1, record(0, &[2]), 9, 2);
+    fn what_is_finished_ahead_is_not_done_again_and_what_is_under_way_here_is_no_suspect() {
+        let mut window = Window::new(1, record(4, &[2]));
         for offset in 1..4 {
-            window.take(offset, attempt(), offset == 3);
+            let suspect = window.take(offset, attempt(), offset == 3).is_some();
+            assert_eq!(suspect, offset == 1);
         }
-        let started: Vec<_> = std::iter::from_fn(|| window.pop()).collect();
-        assert_eq!(started.iter().map(|w| (w.offset, w.suspect)).collect::<Vec<_>>(), [(1, false)]);
+        assert!(window.begin().is_none());
         assert_eq!(window.load().0, 2);
     }
 
     #[test]
-    fn suspects_are_the_first_attempts_of_those_that_were_there() {
-        for (record, end, wanted) in [
-            (None, 9, [false, false, false]),
-            (record(0, &[]), 9, [false, false, false]),
-            (record(2, &[]), 9, [true, true, false]),
-            (record(2, &[]), 1, [true, false, false]),
-            (record(2, &[0]), 9, [false, true, true]),
+    fn suspects_are_exactly_the_attempts_that_were_begun_and_not_finished() {
+        for (record, suspects, begun) in [
+            (None, vec![], vec![0, 1, 2]),
+            (record(0, &[]), vec![], vec![0, 1, 2]),
+            (record(2, &[]), vec![0, 1], vec![2]),
+            (record(2, &[0]), vec![1], vec![2]),
+            (record(2, &[0, 1]), vec![], vec![2]),
+            (record(9, &[]), vec![0, 1, 2], vec![]),
         ] {
-            let mut window = Window::new(0, record.clone(), end, 1);
-            (0..3).for_each(|offset| window.take(offset, attempt(), false));
-            let found: Vec<_> = std::iter::from_fn(|| window.pop()).collect();
-            for waiting in found {
-                assert_eq!(waiting.suspect, wanted[waiting.offset as usize], "{record:?} {end}");
-            }
+            let mut window = Window::new(0, record.clone());
+            assert_eq!(sorted(&mut window, 0..3), (suspects, begun), "{record:?}");
+            assert_eq!(window.record().begun, record.map_or(0, |it| it.begun).max(3));
         }
     }
 
-    #[test]
-    fn a_stop_is_clean_only_without_suspects() {
-        let mut window = Window::new(0, record(1, &[]), 1, 4);
-        assert_eq!(window.record().in_flight, 4);
-        window.close();
-        assert_eq!(window.record().in_flight, 4, "the suspect was not seen");
-        window.take(0, attempt(), false);
-        window.close();
-        assert_eq!(window.record().in_flight, 4, "the suspect has no outcome");
-        window.pop();
-        window.finish(0);
-        window.close();
-        assert_eq!(window.record().in_flight, 0);
-    }
-
     proptest! {
-        /// A model of crashes: attempts 0..30, slots that change, commits and crashes anywhere.
-        /// Nothing leaves twice without having been a suspect, and each has an outcome in the end.
+        /// A model of crashes: attempts 0..30, slots that change, commits and crashes anywhere; some
+        /// commits are lost with the process. Nothing leaves twice, nobody is a suspect that has not
+        /// left, and each has an outcome in the end.
         #[test]
-        fn whatever_left_without_an_outcome_is_a_suspect(
-            moves in prop::collection::vec((0u8..8, 1u64..5), 1..200),
+        fn whatever_left_without_an_outcome_is_a_suspect_and_nothing_else(
+            moves in prop::collection::vec((0u8..8, 1u64..5, any::<bool>()), 1..200),
         ) {
             let (mut progress, mut kept) = (0, None);
-            let mut left = BTreeSet::new();
-            let mut slots = 3;
+            let (mut left, mut told) = (BTreeSet::new(), BTreeSet::new());
+            let (mut held, mut suspects) = (Vec::new(), Vec::new());
             let mut window: Option<Window> = None;
-            let (mut held, mut told) = (Vec::new(), BTreeSet::new());
-            for (action, size) in moves {
+            for (action, size, is_lost) in moves {
                 let Some(open) = &mut window else {
-                    slots = size;
-                    let opened = Window::new(progress, kept.clone(), 30, slots);
-                    kept = Some(opened.record().clone());
-                    window = Some(opened);
+                    window = Some(Window::new(progress, kept.clone()));
                     continue;
                 };
                 match action {
-                    0..=1 => (0..size).for_each(|_| if open.next < 30 {
-                        open.take(open.next, attempt(), false);
-                    }),
-                    2..=4 => while (held.len() as u64) < slots {
-                        let Some(next) = open.pop() else { break };
-                        if !next.suspect {
-                            prop_assert!(left.insert(next.offset), "{} left twice", next.offset);
+                    0..=2 => for offset in open.next..(open.next + size).min(30) {
+                        let suspect = open.take(offset, attempt(), false);
+                        if suspect.is_some() {
+                            prop_assert!(left.contains(&offset), "{offset} never left");
+                            suspects.push(offset);
                         }
-                        held.push(next.offset);
                     },
-                    5..=6 => {
+                    3..=6 => {
                         let done = held.split_off(held.len() - held.len().min(size as usize));
+                        let done: Vec<u64> = done.into_iter().chain(suspects.drain(..)).collect();
+                        done.iter().for_each(|offset| open.finish(*offset));
+                        let begun = std::iter::from_fn(|| open.begin()).take(size as usize);
+                        let begun: Vec<u64> = begun.map(|waiting| waiting.offset).collect();
+                        open.note();
+                        if is_lost {
+                            (window, held) = (None, Vec::new());
+                            continue;
+                        }
+                        (progress, kept) = (open.progress(), Some(open.record().clone()));
                         for offset in done {
-                            open.finish(offset);
                             prop_assert!(told.insert(offset), "{offset} told twice");
                         }
-                        progress = open.progress();
-                        kept = Some(open.record().clone());
+                        for offset in begun {
+                            prop_assert!(left.insert(offset), "{offset} left twice");
+                            held.push(offset);
+                        }
                     }
-                    _ => {
-                        held.clear();
-                        window = None;
-                    }
+                    _ => (window, held, suspects) = (None, Vec::new(), Vec::new()),
                 }
             }
-            let mut last = window.unwrap_or_else(|| Window::new(progress, kept, 30, slots));
-            (last.next..30).for_each(|offset| last.take(offset, attempt(), false));
-            told.extend(held);
-            told.extend(std::iter::from_fn(|| last.pop()).map(|waiting| waiting.offset));
+            let mut last = Window::new(progress, kept);
+            let (suspects, begun) = sorted(&mut last, progress..30);
+            told.extend(suspects.into_iter().chain(begun));
+            told.extend(last.record().ahead.iter());
             prop_assert!(told.into_iter().eq(0..30));
         }
 
         #[test]
-        fn records_go_there_and_back(in_flight: u64, ahead: BTreeSet<u64>) {
-            let (record, mut bytes) = (Record { in_flight, ahead }, Vec::new());
+        fn records_go_there_and_back(begun: u64, ahead: BTreeSet<u64>) {
+            let (record, mut bytes) = (Record { begun, ahead }, Vec::new());
             record.encode(&mut bytes);
             prop_assert_eq!(Record::decode(&bytes), Some(record));
         }

@@ -22,13 +22,24 @@ pub(super) struct Present {
 }
 
 impl Present {
-    pub fn look(log: &dyn Log, fates: &[Fate], settings: &Settings) -> Result<Present, LogError> {
-        let records = || fates.iter().flat_map(|fate| &fate.records);
+    /// The partitions in which it would stand.
+    pub fn places(log: &dyn Log, fates: &[Fate]) -> Result<Vec<TopicPartition>, LogError> {
         let mut places = BTreeSet::new();
-        for made in records() {
+        for made in fates.iter().flat_map(|fate| &fate.records) {
             let number = partition_of(&made.key, log.partitions(made.topic)?);
             places.insert(TopicPartition::new(made.topic, number));
         }
+        Ok(places.into_iter().collect())
+    }
+
+    /// Looks there.
+    pub fn look(
+        log: &dyn Log,
+        places: &[TopicPartition],
+        fates: &[Fate],
+        settings: &Settings,
+    ) -> Result<Present, LogError> {
+        let records = || fates.iter().flat_map(|fate| &fate.records);
         let wanted: HashSet<Id> = records().map(|made| made.id).collect();
         let keys: HashSet<&[u8]> = records().map(|made| made.key.as_slice()).collect();
         // The record that a letter is about stands there, and does not count.
@@ -40,7 +51,7 @@ impl Present {
         let mut found = Present::default();
         for at in places {
             let lateness = settings.lateness.get(&*at.topic).copied().unwrap_or_default();
-            log.scan_all(&at, |record| {
+            log.scan_all(at, |record| {
                 found.take(record, (&wanted, &keys, &own), (lateness, &settings.schema_ids));
                 Ok::<(), LogError>(())
             })?;

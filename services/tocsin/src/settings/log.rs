@@ -201,11 +201,14 @@ fn kafka(section: KafkaSection, document: &Document, problems: &mut Vec<String>)
     if bootstrap.is_empty() {
         problems.push("`bootstrap` is missing: the brokers' addresses, `host:port`".to_owned());
     }
+    // With a broker as it comes a transaction that hangs is ended within 20 s, 5 s after the session at
+    // the latest. A longer session would make everybody wait for that, a shorter timeout would end
+    // transactions of brokers that are only slow.
     let transaction_timeout = section.transaction_timeout.unwrap_or(Duration::from_secs(10));
     let session_timeout = section.session_timeout.unwrap_or(Duration::from_secs(15));
     if transaction_timeout >= session_timeout || transaction_timeout < Duration::from_secs(1) {
         problems.push(format!(
-            "`transaction_timeout` is {} s: it must be at least 1 s, and less than `session_timeout` ({} s), so that a commit that hangs has ended before another process has its partitions",
+            "`transaction_timeout` is {} s: it must be at least 1 s, and less than `session_timeout` ({} s): whoever gets the partitions of a process that hangs waits until the broker has ended its transaction, which takes up to 10 s more, because a broker looks only every 10 s unless it is told otherwise",
             transaction_timeout.as_secs_f64(),
             session_timeout.as_secs_f64(),
         ));

@@ -14,13 +14,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tocsin_domain::alert::AlertState;
 use tocsin_domain::delivery::{Delivery, DeliveryState};
+use tocsin_domain::partition::partition_of;
 use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::wire::{self, Fact, SchemaIds};
 use tocsin_domain::{Id, Micros, TopicPartition};
 use tocsin_stream::memory::{Fault as CommitFault, MemoryLog};
 use tocsin_stream::processor::{self, Processor};
-use tocsin_stream::{Log, Transaction, WorkerSpec};
+use tocsin_stream::{Log, Observer, Progress, Transaction, WorkerSpec};
 use tocsin_testkit::smtp::{Fault, Faults, SmtpServer, Stage};
+use tocsin_testkit::veil::Veiled;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +45,11 @@ fn publish<'a, F: Fact<'a>>(log: &dyn Log, topic: &str, facts: &[(String, F)]) {
 
 /// Attempts for these addresses, all in one partition.
 fn publish_attempts(log: &dyn Log, addresses: &[&str]) {
+    publish_for(log, addresses, |_| "one@example.org");
+}
+
+/// Attempts for these addresses, each in the partition of its subscriber.
+fn publish_for(log: &dyn Log, addresses: &[&str], subscriber: impl Fn(&str) -> &str) {
     let fact = |address: &&str| {
         let id = Id::of("delivery", &[address.as_bytes()]);
         let fact = Delivery {
@@ -51,7 +58,7 @@ fn publish_attempts(log: &dyn Log, addresses: &[&str]) {
             state: DeliveryState::Attempt,
             attempt: 1,
             address: (*address).to_owned(),
-            ..requested("one@example.org")
+            ..requested(subscriber(address))
         };
         (fact.key(), fact)
     };
@@ -102,8 +109,8 @@ fn options(in_flight: usize) -> Options {
 }
 
 /// Runs a sender until `done`; what it observed.
-fn send_until(
-    log: &Arc<MemoryLog>,
+fn send_until<L: Log + 'static>(
+    log: &Arc<L>,
     channels: Channels,
     options: Options,
     done: impl Fn() -> bool,
@@ -226,6 +233,68 @@ fn after_a_crash_only_what_was_under_way_is_unknown() {
     publish_attempts(&*log, &names[4..]);
     send_until(&log, smtp(&server), options(2), || outcomes(&*log).len() == 5);
     assert_eq!(states(&*log, &names[4..]), [Some(Sent)], "a clean stop leaves no doubt");
+}
+
+#[test]
+fn after_a_crash_no_more_is_unknown_than_was_under_way_in_all_partitions_together() {
+    let log = log();
+    let names: Vec<String> = (0..40).map(|i| format!("n{i}@x.org")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let hanging = names.iter().map(|name| ((*name).to_owned(), vec![Fault::Hang(Stage::Dot)]));
+    let server = SmtpServer::start(hanging.collect()).unwrap();
+    publish_for(&*log, &names, |address| address);
+    let parts = (0..8).map(|n| log.span(&TopicPartition::new(topics::DELIVERIES, n)).unwrap());
+    assert!(parts.filter(|span| span.end > 1).count() > 4, "they are in several partitions");
+    let killed = Options { grace: Duration::ZERO, ..options(3) };
+    send_until(&log, smtp(&server), killed, || server.wait_for_hanging(3, Duration::ZERO));
+    let left: Vec<String> = server.accepted().into_iter().map(|mail| mail.to).collect();
+    assert_eq!(left.len(), 3);
+
+    let server = SmtpServer::start(Faults::new()).unwrap();
+    send_until(&log, smtp(&server), options(3), || outcomes(&*log).len() == names.len());
+    for (name, state) in names.iter().zip(states(&*log, &names)) {
+        let was_under_way = left.iter().any(|to| to == name);
+        let wanted = if was_under_way { DeliveryState::Unknown } else { DeliveryState::Sent };
+        assert_eq!(state, Some(wanted), "{name}");
+    }
+    assert_eq!(server.accepted().len(), names.len() - 3);
+}
+
+#[test]
+fn what_the_last_sender_has_committed_is_waited_for_until_it_can_be_seen() {
+    let log = Veiled::new(log());
+    let names = ["a@x.org", "b@x.org", "c@x.org"];
+    let server = SmtpServer::start(faults([(names[0], Fault::Hang(Stage::Dot))])).unwrap();
+    publish_attempts(&*log, &names);
+    let number = partition_of(deliveries(&*log)[0].key().as_bytes(), 8);
+    let records = TopicPartition::new(topics::NOTIFY_SENDS_CHANGELOG, number);
+    let before = log.span(&records).unwrap().end;
+    // a hangs, so that progress stays before it: that b and c are done, only the record says.
+    let killed = Options { grace: Duration::ZERO, ..options(2) };
+    send_until(&log, smtp(&server), killed, || outcomes(&*log).len() == 2);
+    assert!(log.span(&records).unwrap().end > before);
+
+    log.draw(records, before);
+    let server = SmtpServer::start(Faults::new()).unwrap();
+    let waits = Arc::new(AtomicUsize::new(0));
+    let heard = waits.clone();
+    let observer = Observer::new(move |progress| {
+        if let Progress::Waits(waits) = progress {
+            heard.store(waits.map_or(0, |(count, _)| count), Ordering::SeqCst);
+        }
+    });
+    send_until(&log, smtp(&server), Options { observer, ..options(2) }, || {
+        if waits.load(Ordering::SeqCst) == 1 {
+            // Time enough for whoever does not wait.
+            std::thread::sleep(Duration::from_millis(100));
+            assert_eq!((server.accepted().len(), outcomes(&*log).len()), (0, 2));
+            log.lift();
+        }
+        outcomes(&*log).len() == 3
+    });
+    use DeliveryState::{Sent, Unknown};
+    assert_eq!(states(&*log, &names), [Unknown, Sent, Sent].map(Some));
+    assert_eq!((server.accepted().len(), waits.load(Ordering::SeqCst)), (0, 0));
 }
 
 #[test]
