@@ -48,6 +48,7 @@ impl Poller {
 
     /// The calls of a run; `None` if the caller does not want to go on.
     fn talk(
+        desk.begin(which);
         &mut self,
         desk: &mut Desk,
         which: usize,
@@ -289,7 +290,7 @@ impl Poller {
             }
         }
         outcome::settle(&mut desk.quota, end, &reason, now, draws[1]);
-        desk.put_search(which)?;
+        desk.put_search(which, *end == End::Done)?;
         desk.commit_quota(now)?;
         self.office.metrics.records("ingest", taken.rows);
         Ok(())

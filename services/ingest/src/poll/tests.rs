@@ -1,6 +1,8 @@
 //! Pollers against a real server on this machine that fails in every way: what was asked for
 //! arrives once, and the ledger is right.
 
+mod repeats;
+
 use super::seen::Seen;
 use super::*;
 use crate::cursor;
@@ -650,7 +652,7 @@ fn a_search_that_is_asked_no_longer_is_forgotten() {
     poller.polling.searches = vec![("duplo".to_owned(), Duration::from_mins(10))];
     let mut desk = poller.open().unwrap();
     poller.turn(&mut desk, &|| true).unwrap();
-    for key in [Asked::key("default", "shop", "lego"), Seen::key("default", "shop", "lego")] {
+    for key in [Asked::key("default", "shop", "lego"), Seen::key("default", "shop", "lego", 0)] {
         let all = world.values(cursor::TOPIC);
         let last = all.iter().rev().find(|(found, _)| found == key.as_bytes()).unwrap();
         assert!(last.1.is_empty(), "{key}");
