@@ -5,7 +5,7 @@
 use super::asks::Asks;
 use super::seen::{SEEN_CAP, Seen};
 use super::settings::{self, Polling};
-use super::{Lost, Office};
+use super::{Lost, Office, ledger};
 use crate::cursor;
 use crate::pause::{Pause, Standing, Whom};
 use crate::poison::Rate;
@@ -79,6 +79,8 @@ impl Desk {
             desk.add(&mut known, &search, every);
         }
         desk.forget(&known);
+        desk.reconsider();
+        desk.recognize(&polling.account.mark());
         desk.commit(now)?;
         Ok(desk)
     }
@@ -101,6 +103,30 @@ impl Desk {
             self.add(&mut Known::default(), &search, every);
         }
         self.commit(now)
+    }
+
+    /// Under another configuration what failed before may work: the source is tried at once, unless
+    /// the upstream itself has said how long it wants to be left alone.
+    fn reconsider(&mut self) {
+        let mapping = &self.mapping;
+        let is_other = |one: &Asked| !one.mapping.is_empty() && one.mapping != *mapping;
+        if !self.quota.told && self.searches.iter().any(is_other) {
+            ledger::clear(&mut self.quota);
+        }
+    }
+
+    /// Whoever asks with other credentials, or somebody else, is another account: what was said to the
+    /// one before counts no more. What it has spent today does.
+    pub fn recognize(&mut self, account: &str) {
+        let before = std::mem::replace(&mut self.quota.account, account.to_owned());
+        // An earlier version did not say who asked.
+        if before.is_empty() || before == account {
+            return;
+        }
+        ledger::clear(&mut self.quota);
+        for asked in self.searches.iter_mut().filter(|asked| !asked.error.is_empty()) {
+            (asked.due_at, asked.failures) = (None, 0);
+        }
     }
 
     /// Asks no more what nobody wants, and forgets it with the next commit.
@@ -153,7 +179,6 @@ impl Desk {
     pub fn commit_quota(&mut self, now: Micros) -> Result<(), Lost> {
         let key = Quota::key(&self.tenant, &self.quota.source);
         let value = serde_json::to_vec(&self.quota)?;
-        self.put_seen(which);
         self.put(&key, Some(&value));
         self.commit(now)
     }
@@ -170,8 +195,21 @@ impl Desk {
     /// has been read to its end.
     pub fn put_search(&mut self, which: usize, is_whole: bool) -> Result<(), Lost> {
         let Some(asked) = self.searches.get(which) else { return Ok(()) };
+        let seen = self.seen.get_mut(&asked.search);
+        let left_out = seen.map_or(0, |seen| seen.end(is_whole));
+        if left_out > 0 {
+            let (source, search) = (&asked.source, &asked.search);
+            tracing::warn!(
+                source,
+                search,
+                left_out,
+                "it was answered with more than the {SEEN_CAP} things that are remembered of a \
+                 search; the others are written again with each answer: ask for less at once"
+            );
+        }
         let key = Asked::key(&self.tenant, &asked.source, &asked.search);
         let value = serde_json::to_vec(asked)?;
+        self.put_seen(which);
         self.put(&key, Some(&value));
         Ok(())
     }
@@ -200,18 +238,6 @@ impl Desk {
     }
 
     /// Commits what is open. After an error nothing here is to be believed any more.
-        let seen = self.seen.get_mut(&asked.search);
-        let left_out = seen.map_or(0, |seen| seen.end(is_whole));
-        if left_out > 0 {
-            let (source, search) = (&asked.source, &asked.search);
-            tracing::warn!(
-                source,
-                search,
-                left_out,
-                "it was answered with more than the {SEEN_CAP} things that are remembered of a \
-                 search; the others are written again with each answer: ask for less at once"
-            );
-        }
     pub fn commit(&mut self, now: Micros) -> Result<(), Lost> {
         self.transaction.time = now;
         Ok(self.worker.commit_patiently(&mut self.transaction, PATIENCE)?)
