@@ -26,10 +26,14 @@ pub struct Quota {
     pub called_at: Option<Micros>,
     /// Nothing is asked before.
     pub free_at: Option<Micros>,
+    /// Whether the upstream has said so itself.
+    pub told: bool,
     /// Calls in a row that failed.
     pub failures: u32,
     /// Why the last of them did.
     pub error: String,
+    /// Who asks: a hash of the host and the credentials, which tells neither.
+    pub account: String,
 }
 
 /// Whether a source is asked.

@@ -7,6 +7,7 @@
 //! functions: [`plan`] (which search, when), [`ledger`] (what it costs, what a failure means),
 //! [`talk`] (pages, redirects, logins).
 
+pub mod account;
 pub mod archive;
 pub mod asks;
 pub mod client;
@@ -41,7 +42,7 @@ use tocsin_stream::Log;
 
 /// How long a poller sleeps at most before it looks whether to go on.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often a source that is paused is looked after.
+/// How often a source that is paused, and files with credentials, are looked after.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long it waits after the log has let it down.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -71,6 +72,8 @@ pub struct Poller {
     upstream: Arc<dyn Upstream>,
     source: Box<dyn Source>,
     client: Client,
+    /// When it was looked whether the credentials are still the same.
+    looked_at: Option<Micros>,
     /// When a token that was handed out is to be got again.
     token_until: Option<Micros>,
     /// Of a source of which no row has been read yet.
@@ -93,6 +96,7 @@ impl Poller {
             client: Client::new(&polling.contact, polling.timeout)?,
             upstream: Arc::from(upstream),
             source: sources::open(config)?,
+            looked_at: None,
             token_until: None,
             rate: Rate::of(config.pause_above.as_deref())?,
             config: config.clone(),
@@ -145,6 +149,7 @@ impl Poller {
     fn turn(&mut self, desk: &mut Desk, go_on: &dyn Fn() -> bool) -> Result<Duration, Lost> {
         let now = (self.office.now)();
         desk.look(&*self.office.log, &self.polling, now)?;
+        self.look_at_account(desk, now);
         self.tell(desk, now);
         if let Some(wait) = self.paused(desk, now)? {
             return Ok(wait);
@@ -152,6 +157,22 @@ impl Poller {
         match plan::plan(now, &desk.quota, &self.polling.limits, &desk.searches) {
             Plan::Wait(at) => Ok(at.since(now)),
             Plan::Ask(which) => self.ask(desk, which, go_on).map(|()| Duration::ZERO),
+        }
+    }
+
+    /// Takes over credentials that stand in their files by now, as those that end after some hours do:
+    /// whoever was refused is asked again at once.
+    fn look_at_account(&mut self, desk: &mut Desk, now: Micros) {
+        if self.looked_at.is_some_and(|last| last <= now && now.since(last) < LOOK_EVERY) {
+            return;
+        }
+        self.looked_at = Some(now);
+        let polling = &mut self.polling;
+        if polling.account.reread() {
+            tracing::info!(source = self.config.name, "it is asked with other credentials");
+            polling.account.fill(&mut polling.credentials);
+            desk.recognize(&polling.account.mark());
+            self.token_until = None;
         }
     }
 

@@ -3,9 +3,9 @@
 //! a commit.
 
 use super::asks::Asks;
-use super::seen::Seen;
+use super::seen::{SEEN_CAP, Seen};
 use super::settings::{self, Polling};
-use super::{Lost, Office};
+use super::{Lost, Office, ledger};
 use crate::cursor;
 use crate::pause::{Pause, Standing, Whom};
 use crate::poison::Rate;
@@ -80,6 +80,8 @@ impl Desk {
             desk.add(&mut known, &search, every);
         }
         desk.forget(&known);
+        desk.reconsider();
+        desk.recognize(&polling.account.mark());
         desk.commit(now)?;
         Ok(desk)
     }
@@ -104,6 +106,30 @@ impl Desk {
         self.commit(now)
     }
 
+    /// Under another configuration what failed before may work: the source is tried at once, unless
+    /// the upstream itself has said how long it wants to be left alone.
+    fn reconsider(&mut self) {
+        let mapping = &self.mapping;
+        let is_other = |one: &Asked| !one.mapping.is_empty() && one.mapping != *mapping;
+        if !self.quota.told && self.searches.iter().any(is_other) {
+            ledger::clear(&mut self.quota);
+        }
+    }
+
+    /// Whoever asks with other credentials, or somebody else, is another account: what was said to the
+    /// one before counts no more. What it has spent today does.
+    pub fn recognize(&mut self, account: &str) {
+        let before = std::mem::replace(&mut self.quota.account, account.to_owned());
+        // An earlier version did not say who asked.
+        if before.is_empty() || before == account {
+            return;
+        }
+        ledger::clear(&mut self.quota);
+        for asked in self.searches.iter_mut().filter(|asked| !asked.error.is_empty()) {
+            (asked.due_at, asked.failures) = (None, 0);
+        }
+    }
+
     /// Asks no more what nobody wants, and forgets it with the next commit.
     fn drop_others(&mut self, wanted: &BTreeMap<String, Duration>) {
         let (kept, gone): (Vec<Asked>, Vec<Asked>) = std::mem::take(&mut self.searches)
@@ -111,27 +137,26 @@ impl Desk {
             .partition(|asked| wanted.contains_key(&asked.search));
         self.searches = kept;
         for Asked { source, search, .. } in gone {
-            self.seen.remove(&search);
-            for key in [Asked::key, Seen::key].map(|key| key(&self.tenant, &source, &search)) {
-                self.transaction.to(self.cursors, key.as_bytes()).push(key.as_bytes(), None);
+            self.put(&Asked::key(&self.tenant, &source, &search), None);
+            for sheet in 0..self.seen.remove(&search).map_or(0, |seen| seen.sheets()) {
+                self.put(&Seen::key(&self.tenant, &source, &search, sheet), None);
             }
         }
     }
 
-    /// What was asked once and is not any more goes with the next commit.
+    /// What was asked once and is not any more goes with the next commit. What is remembered of a
+    /// search that is asked has been taken out of `known`.
     fn forget(&mut self, known: &Known) {
-        let (tenant, source) = (&self.tenant, &self.quota.source);
-        let all = [Asked::key(tenant, source, ""), Seen::key(tenant, source, "")];
-        let ours = |search: &Asked| {
-            let search = &search.search;
-            [Asked::key(tenant, source, search), Seen::key(tenant, source, search)]
+        let ours = format!("{}/{}/", self.tenant, self.quota.source);
+        let kept: HashSet<&str> = self.searches.iter().map(|one| one.search.as_str()).collect();
+        let is_gone = |key: &[u8]| {
+            let rest = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(&ours));
+            let asked = rest.and_then(|rest| rest.strip_prefix("search/"));
+            asked.is_some_and(|search| !kept.contains(search))
+                || rest.is_some_and(|rest| Seen::search_of(rest).is_some())
         };
-        let kept: HashSet<String> = self.searches.iter().flat_map(ours).collect();
-        for key in known.0.keys() {
-            let text = String::from_utf8_lossy(key);
-            if all.iter().any(|one| text.starts_with(one)) && !kept.contains(&*text) {
-                self.transaction.to(self.cursors, key).push(key, None);
-            }
+        for key in known.0.keys().filter(|key| is_gone(key)) {
+            self.transaction.to(self.cursors, key).push(key, None);
         }
     }
 
@@ -144,8 +169,10 @@ impl Desk {
             asked.due_at = None;
             asked.failures = 0;
         }
-        let seen = known.0.remove(Seen::key(tenant, source, search).as_bytes());
-        self.seen.insert(search.to_owned(), Seen::decode(&seen.unwrap_or_default()));
+        let sheet = |number| known.0.remove(Seen::key(tenant, source, search, number).as_bytes());
+        let sheets: Vec<Vec<u8>> = (0..).map_while(sheet).collect();
+        let seen = Seen::decode(sheets.iter().map(Vec::as_slice));
+        self.seen.insert(search.to_owned(), seen);
         self.searches.push(asked);
     }
 
@@ -153,26 +180,51 @@ impl Desk {
     pub fn commit_quota(&mut self, now: Micros) -> Result<(), Lost> {
         let key = Quota::key(&self.tenant, &self.quota.source);
         let value = serde_json::to_vec(&self.quota)?;
-        self.put(&key, &value);
+        self.put(&key, Some(&value));
         self.commit(now)
     }
 
-    /// Writes what is remembered of a search and how it stands.
-    pub fn put_search(&mut self, which: usize) -> Result<(), Lost> {
-        self.put_seen(which);
+    /// The search is going to be asked.
+    pub fn begin(&mut self, which: usize) {
+        let asked = self.searches.get(which);
+        if let Some(seen) = asked.and_then(|asked| self.seen.get_mut(&asked.search)) {
+            seen.begin();
+        }
+    }
+
+    /// Writes what is remembered of a search and how it stands; `is_whole` if what it was answered
+    /// has been read to its end.
+    pub fn put_search(&mut self, which: usize, is_whole: bool) -> Result<(), Lost> {
         let Some(asked) = self.searches.get(which) else { return Ok(()) };
+        let seen = self.seen.get_mut(&asked.search);
+        let left_out = seen.map_or(0, |seen| seen.end(is_whole));
+        if left_out > 0 {
+            let (source, search) = (&asked.source, &asked.search);
+            tracing::warn!(
+                source,
+                search,
+                left_out,
+                "it was answered with more than the {SEEN_CAP} things that are remembered of a \
+                 search; the others are written again with each answer: ask for less at once"
+            );
+        }
         let key = Asked::key(&self.tenant, &asked.source, &asked.search);
         let value = serde_json::to_vec(asked)?;
-        self.put(&key, &value);
+        self.put_seen(which);
+        self.put(&key, Some(&value));
         Ok(())
     }
 
     /// Writes what is remembered of a search, if that has changed.
     pub fn put_seen(&mut self, which: usize) {
         let Some(asked) = self.searches.get(which) else { return };
-        let key = Seen::key(&self.tenant, &asked.source, &asked.search);
-        if let Some(record) = self.seen.get_mut(&asked.search).and_then(Seen::encode) {
-            self.put(&key, &record);
+        let Asked { source, search, .. } = asked;
+        let changes = self.seen.get_mut(search).map(Seen::changes).unwrap_or_default();
+        let key = |sheet| Seen::key(&self.tenant, source, search, sheet);
+        let records: Vec<_> =
+            changes.into_iter().map(|(sheet, record)| (key(sheet), record)).collect();
+        for (key, record) in records {
+            self.put(&key, record.as_deref());
         }
     }
 
@@ -182,8 +234,8 @@ impl Desk {
         pause.write(whom, &mut self.transaction, self.cursors).map_err(Lost)
     }
 
-    fn put(&mut self, key: &str, value: &[u8]) {
-        self.transaction.to(self.cursors, key.as_bytes()).push(key.as_bytes(), Some(value));
+    fn put(&mut self, key: &str, value: Option<&[u8]>) {
+        self.transaction.to(self.cursors, key.as_bytes()).push(key.as_bytes(), value);
     }
 
     /// Commits what is open. After an error nothing here is to be believed any more.

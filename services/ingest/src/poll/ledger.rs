@@ -9,6 +9,8 @@ use tocsin_domain::upstream::{Quota, TRIPS};
 const BACKOFF: Duration = Duration::from_secs(30);
 /// However often it fails.
 const BACKOFF_CAP: Duration = Duration::from_hours(1);
+/// An upstream that wants less rest than that gets it nevertheless.
+const LEAST: Duration = Duration::from_secs(1);
 /// An upstream that wants more rest than that is asked again anyway.
 const REST_CAP: Duration = Duration::from_hours(36);
 const DAY: i64 = 86_400_000_000;
@@ -51,30 +53,35 @@ pub fn pace(quota: &Quota, limits: &Limits, now: Micros) -> Duration {
     left.map_or(Duration::ZERO, |left| day / u32::try_from(left.max(1)).unwrap_or(u32::MAX))
 }
 
-/// It has answered.
-pub fn answered(quota: &mut Quota) {
+/// Nothing stands against it any more: it has answered, or what was said before does not count.
+pub fn clear(quota: &mut Quota) {
     quota.failures = 0;
     quota.free_at = None;
+    quota.told = false;
     quota.error.clear();
 }
 
-/// It has not. `after` is how long it wants to be left alone; `roll` is a draw from 0 to 1.
+/// It has not answered. `after` is how long it wants to be left alone; `roll` is a draw from 0 to 1.
+/// An upstream that wants no rest at all, or hardly any, gets it nevertheless once the breaker opens.
 pub fn failed(quota: &mut Quota, now: Micros, reason: &str, after: Option<Duration>, roll: f64) {
     quota.failures = quota.failures.saturating_add(1);
     reason.clone_into(&mut quota.error);
-    let rest = match after {
-        Some(after) => after.min(REST_CAP),
-        None if quota.failures >= TRIPS => backoff(quota.failures - TRIPS, roll),
-        None => return,
-    };
-    quota.free_at = Some(quota.free_at.unwrap_or(now).max(now.plus(rest)));
+    let is_open = quota.failures >= TRIPS;
+    let own = is_open.then(|| backoff(quota.failures.saturating_sub(TRIPS), roll));
+    let told = after.filter(|after| !after.is_zero()).map(|after| after.clamp(LEAST, REST_CAP));
+    let Some(rest) = told.max(own) else { return };
+    let until = now.plus(rest);
+    if quota.free_at.is_none_or(|free| free <= until) {
+        quota.told = told >= own;
+        quota.free_at = Some(until);
+    }
 }
 
 /// Exponential, with full jitter: anything from nothing to the double of the last limit, so that
 /// many who failed together do not come back together.
 pub fn backoff(failures: u32, roll: f64) -> Duration {
     let limit = BACKOFF.saturating_mul(1 << failures.min(20)).min(BACKOFF_CAP);
-    limit.mul_f64(roll.clamp(0.0, 1.0)).max(Duration::from_secs(1))
+    limit.mul_f64(roll.clamp(0.0, 1.0)).max(LEAST)
 }
 
 /// The next midnight in UTC.
@@ -130,10 +137,30 @@ mod tests {
             failed(&mut quota, NOON, "down", None, 0.5);
             assert_eq!((second(&quota), quota.error.as_str()), (Some(wanted), "down"));
         }
-        answered(&mut quota);
+        clear(&mut quota);
         assert_eq!((quota.failures, second(&quota)), (0, None));
         failed(&mut quota, NOON, "busy", Some(Duration::from_secs(7)), 0.0);
-        assert_eq!((quota.failures, second(&quota)), (1, Some(7)));
+        assert_eq!((quota.failures, second(&quota), quota.told), (1, Some(7), true));
+        failed(&mut quota, NOON, "busy", None, 0.0);
+        assert_eq!((quota.failures, second(&quota), quota.told), (2, Some(7), true));
+    }
+
+    #[test]
+    fn who_wants_no_rest_or_hardly_any_gets_it_when_the_breaker_opens() {
+        for (after, first, later) in [(0, None, 15), (1, Some(1), 15), (40, Some(40), 40)] {
+            let (mut quota, after) = (Quota::default(), Some(Duration::from_secs(after)));
+            let second = |quota: &Quota| quota.free_at.map(|at| at.since(NOON).as_secs());
+            failed(&mut quota, NOON, "busy", after, 0.5);
+            assert_eq!(second(&quota), first, "{after:?}");
+            for _ in 1..TRIPS {
+                failed(&mut quota, NOON, "busy", after, 0.5);
+            }
+            assert_eq!(second(&quota), Some(later), "{after:?}");
+            assert_eq!(quota.breaker(NOON).as_str(), "open");
+        }
+        let mut quota = Quota::default();
+        failed(&mut quota, NOON, "busy", Some(Duration::from_millis(3)), 0.5);
+        assert_eq!(quota.free_at, Some(NOON.plus(LEAST)));
     }
 
     #[test]

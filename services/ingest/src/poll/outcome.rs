@@ -55,13 +55,15 @@ pub(super) fn note(asked: &mut Asked, end: &End, reason: &str, now: Micros, roll
 /// Notes in the ledger what that means for all searches of the source.
 pub(super) fn settle(quota: &mut Quota, end: &End, reason: &str, now: Micros, roll: f64) {
     match end {
-        End::Done | End::Unchanged | End::Nothing(_) | End::Paused(_) => ledger::answered(quota),
+        End::Done | End::Unchanged | End::Nothing(_) | End::Paused(_) => ledger::clear(quota),
         End::Unfinished(_) => {}
         End::Later(after, _) => ledger::failed(quota, now, reason, *after, roll),
         End::Refused(_) | End::Broken(_) => ledger::failed(quota, now, reason, None, roll),
         End::Exhausted(after, _) => {
             let longer = EXHAUSTED * (1 << quota.failures.min(6));
-            ledger::failed(quota, now, reason, Some(after.unwrap_or(longer)), roll);
+            // Now, or at a time that is over, says nothing: it would be the same a moment later.
+            let said = after.filter(|after| !after.is_zero());
+            ledger::failed(quota, now, reason, Some(said.unwrap_or(longer)), roll);
         }
     }
 }
@@ -82,6 +84,7 @@ mod tests {
             (End::Later(some, text()), 15, Some(7), 3),
             (End::Exhausted(some, text()), 0, Some(7), 3),
             (End::Exhausted(None, text()), 0, Some(240), 3),
+            (End::Exhausted(Some(Duration::ZERO), text()), 0, Some(240), 3),
             (End::Refused(text()), 3_600, None, 3),
             (End::Broken(text()), 600, None, 3),
             (End::Paused(text()), 0, None, 0),

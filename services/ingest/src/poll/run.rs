@@ -10,6 +10,7 @@ use crate::pause::{Pause, Whom};
 use crate::upstream::{Call, Verdict, by_status};
 use std::sync::Arc;
 use std::time::Duration;
+use tocsin_domain::Micros;
 use tocsin_domain::upstream::Asked;
 use tocsin_service::config::Secret;
 use tocsin_stream::crash;
@@ -17,10 +18,16 @@ use tocsin_stream::crash;
 /// A token is got again so long before its end.
 const BEFORE_END: Duration = Duration::from_mins(1);
 
+/// So many tokens are got for one run because the one before has ended; then it is used nevertheless.
+const LOGINS: u32 = 3;
+
 /// What a run has done so far.
 #[derive(Default)]
 struct Run {
     calls: u64,
+    logins: u32,
+    /// Whether a token was handed out that no call has used yet.
+    is_fresh: bool,
     taken: Taken,
     /// The first answer's names, for the next time.
     etag: String,
@@ -41,6 +48,7 @@ impl Poller {
         go_on: &dyn Fn() -> bool,
     ) -> Result<(), Lost> {
         let mut run = Run::default();
+        desk.begin(which);
         let end = self.talk(desk, which, &mut run, go_on)?;
         let Some(end) = end else { return Ok(()) };
         self.finish(desk, which, run, &end)
@@ -84,7 +92,7 @@ impl Poller {
             return Ok(step);
         }
         let now = (self.office.now)();
-        let login = talk.login().filter(|_| self.token_until.is_none_or(|until| until <= now));
+        let login = self.login(run, talk, now);
         ledger::charge(&mut desk.quota, &self.polling.limits, now);
         // With it goes what was read of the page before.
         desk.commit_quota(now)?;
@@ -105,7 +113,7 @@ impl Poller {
         };
         if login.is_some() {
             self.count("login");
-            return Ok(self.logged_in(talk, &reply));
+            return Ok(self.logged_in(run, talk, &reply));
         }
         self.hear(desk, which, run, talk, reply)
     }
@@ -135,8 +143,16 @@ impl Poller {
         })
     }
 
+    /// The call that gets a token, if one is needed. One that was handed out just now is good for the
+    /// next call, whatever was said of its end.
+    fn login(&self, run: &mut Run, talk: &Talk<'_>, now: Micros) -> Option<Call> {
+        let is_fresh = std::mem::take(&mut run.is_fresh);
+        let is_good = self.token_until.is_some_and(|until| until > now || run.logins >= LOGINS);
+        if is_fresh || is_good { None } else { talk.login() }
+    }
+
     /// Takes the token of a login.
-    fn logged_in(&mut self, talk: &Talk<'_>, reply: &Reply) -> Step {
+    fn logged_in(&mut self, run: &mut Run, talk: &Talk<'_>, reply: &Reply) -> Step {
         let got = match by_status(&reply.answer()) {
             Some(Verdict::Later { after, reason }) => return Step::End(End::Later(after, reason)),
             Some(Verdict::Exhausted { after, reason }) => {
@@ -149,6 +165,8 @@ impl Poller {
                 let margin = BEFORE_END.min(good_for / 2);
                 self.token_until = Some((self.office.now)().plus(good_for.saturating_sub(margin)));
                 self.polling.credentials.token = Secret::from(token);
+                run.logins += 1;
+                run.is_fresh = true;
                 Step::On
             }
             Err(reason) => Step::End(End::Refused(format!("no token was given: {reason}"))),
@@ -289,7 +307,7 @@ impl Poller {
             }
         }
         outcome::settle(&mut desk.quota, end, &reason, now, draws[1]);
-        desk.put_search(which)?;
+        desk.put_search(which, *end == End::Done)?;
         desk.commit_quota(now)?;
         self.office.metrics.records("ingest", taken.rows);
         Ok(())

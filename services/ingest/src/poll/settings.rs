@@ -1,5 +1,6 @@
 //! The keys of `[[sources]]` about asking: what, how often, how much, and who asks.
 
+use super::account::{self, Account};
 use super::client::Credentials;
 use super::ledger::Limits;
 use crate::settings::{EventKind, SourceConfig};
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tocsin_domain::upstream::Asked;
-use tocsin_service::config::{Secret, duration};
+use tocsin_service::config::duration;
 
 /// How often a search is asked if nobody says otherwise.
 const EVERY: Duration = Duration::from_mins(10);
@@ -29,6 +30,15 @@ pub enum Search {
     Text(String),
     /// As often as it says itself.
     Table(SearchTable),
+}
+
+impl Search {
+    /// What is asked for.
+    pub fn text(&self) -> &str {
+        match self {
+            Search::Text(search) | Search::Table(SearchTable { search, .. }) => search,
+        }
+    }
 }
 
 /// A search with an interval of its own.
@@ -71,6 +81,8 @@ pub struct Polling {
     pub timeout: Duration,
     /// Who asks.
     pub credentials: Credentials,
+    /// The same, as it is configured, and whom.
+    pub account: Account,
     /// Where the upstream's people find out who asks; an address.
     pub contact: String,
     /// Where raw answers are kept.
@@ -124,6 +136,7 @@ impl SourceConfig {
                 client_id: self.client_id.clone().unwrap_or_default(),
                 secret: self.secret.clone().unwrap_or_default(),
             },
+            account: Account::new(self, &*upstream),
             contact: self.contact.clone().unwrap_or_default(),
             archive: self.archive.clone(),
         }))
@@ -167,10 +180,7 @@ impl SourceConfig {
         if own.chain(self.every).any(|every| every.0 < Duration::from_secs(1)) {
             return Err("`every` must be a second or more".to_owned());
         }
-        let named = |search: &Search| match search {
-            Search::Text(search) | Search::Table(SearchTable { search, .. }) => search.clone(),
-        };
-        let mut names: Vec<String> = self.searches.iter().map(named).collect();
+        let mut names: Vec<&str> = self.searches.iter().map(Search::text).collect();
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("`searches` has {:?} twice", pair[0])),
@@ -182,7 +192,7 @@ impl SourceConfig {
         }
     }
 
-    /// Takes the secrets from the files that are named, relative to `directory`.
+    /// Takes the secrets from the files that are named, and notes where these are.
     ///
     /// # Errors
     /// A file that cannot be read; a secret that is given twice.
@@ -191,18 +201,19 @@ impl SourceConfig {
         resolve: &dyn Fn(&Path) -> PathBuf,
     ) -> Result<(), String> {
         let pairs = [
-            ("token", &self.token_file, &mut self.token),
-            ("secret", &self.secret_file, &mut self.secret),
+            ("token", &mut self.token_file, &mut self.token),
+            ("secret", &mut self.secret_file, &mut self.secret),
         ];
         for (key, file, secret) in pairs {
             let Some(file) = file else { continue };
             if secret.is_some() {
                 return Err(format!("`{key}` and `{key}_file` are both set; leave out one"));
             }
-            let text = std::fs::read_to_string(resolve(file)).map_err(|e| {
+            *file = resolve(file);
+            let read = account::read(file);
+            *secret = Some(read.map_err(|e| {
                 format!("cannot read {}, which `{key}_file` names: {e}", file.display())
-            })?;
-            *secret = Some(Secret::from(text.trim_end_matches(['\r', '\n']).to_owned()));
+            })?);
         }
         Ok(())
     }
@@ -226,6 +237,7 @@ pub(super) fn wanted(source: &str, search: &str, every: Duration, known: Option<
 mod tests {
     use super::*;
     use crate::sources::testing::config;
+    use tocsin_service::config::Secret;
 
     const SOURCE: &str = "name = \"s\"\nkind = \"http\"\nevent = \"listing\"\nlisting = \"{id}\"\n\
         price = \"1\"\ncurrency = \"EUR\"\naddress = \"http://u/?q={search}\"\n";
@@ -285,6 +297,7 @@ mod tests {
         source.read_secrets(&|path| directory.path().join(path)).unwrap();
         assert_eq!(source.token.as_ref().map(Secret::expose), Some("s3cret"));
         assert!(!format!("{source:?}").contains("s3cret"));
+        assert_eq!(source.token_file, Some(directory.path().join("key")), "it is read again");
         let twice = source.read_secrets(&|path| path.to_owned()).unwrap_err();
         assert!(twice.contains("both set"), "{twice}");
     }

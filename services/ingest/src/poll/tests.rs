@@ -1,6 +1,9 @@
 //! Pollers against a real server on this machine that fails in every way: what was asked for
 //! arrives once, and the ledger is right.
 
+mod accounts;
+mod repeats;
+
 use super::seen::Seen;
 use super::*;
 use crate::cursor;
@@ -73,7 +76,9 @@ impl World {
         };
         let address = format!("address = \"{}/items?q={{search}}\"\n", self.server.url());
         let text = format!("{address}{}{}", self.more, SOURCE);
-        Poller::new(&config(&text), office).unwrap().unwrap()
+        let mut config = config(&text);
+        config.read_secrets(&|path| path.to_owned()).unwrap();
+        Poller::new(&config, office).unwrap().unwrap()
     }
 
     /// Lets a poller begin anew after whatever the log does not take, until it comes to rest.
@@ -536,8 +541,8 @@ fn a_secret_goes_to_the_upstream_and_nowhere_else() {
     assert!(lines.contains("/items?q=lego\",\"status\":200"), "{lines}");
 }
 
-/// An upstream that hands out tokens.
-struct Guarded(String);
+/// An upstream that hands out tokens that are good for so long.
+struct Guarded(String, Duration);
 
 impl Upstream for Guarded {
     fn first(&self, search: &str) -> Result<crate::upstream::Call, String> {
@@ -568,7 +573,7 @@ impl Upstream for Guarded {
 
     fn token(&self, answer: &crate::upstream::Answer<'_>) -> Result<(String, Duration), String> {
         let token = String::from_utf8_lossy(answer.body).into_owned();
-        if answer.status == 200 { Ok((token, Duration::from_mins(25))) } else { Err(token) }
+        if answer.status == 200 { Ok((token, self.1)) } else { Err(token) }
     }
 }
 
@@ -581,7 +586,7 @@ fn guarded(tokens: Vec<Reply>, minutes: u64, good: &'static str) -> (World, usiz
         if welcome { Reply::json(ONE) } else { Reply::status(401, "no") }
     });
     let mut poller = world.poller();
-    poller.upstream = Arc::new(Guarded(world.server.url()));
+    poller.upstream = Arc::new(Guarded(world.server.url(), Duration::from_mins(25)));
     let mut desk = poller.open().unwrap();
     let end = MORNING.plus(Duration::from_mins(minutes));
     while Micros(world.clock.load(Ordering::Relaxed)) < end {
@@ -626,7 +631,7 @@ fn what_an_answer_warns_of_is_counted_and_stands_until_one_comes_without() {
     let replies = [warned("of token77"), warned("of a filter"), Reply::json(ONE)];
     world.server.script("/items", replies);
     let mut poller = world.poller();
-    poller.upstream = Arc::new(Guarded(world.server.url()));
+    poller.upstream = Arc::new(Guarded(world.server.url(), Duration::from_mins(25)));
     let mut desk = poller.open().unwrap();
     for wanted in ["of ***", "of a filter", ""] {
         world.turn(&mut poller, &mut desk);
@@ -650,7 +655,7 @@ fn a_search_that_is_asked_no_longer_is_forgotten() {
     poller.polling.searches = vec![("duplo".to_owned(), Duration::from_mins(10))];
     let mut desk = poller.open().unwrap();
     poller.turn(&mut desk, &|| true).unwrap();
-    for key in [Asked::key("default", "shop", "lego"), Seen::key("default", "shop", "lego")] {
+    for key in [Asked::key("default", "shop", "lego"), Seen::key("default", "shop", "lego", 0)] {
         let all = world.values(cursor::TOPIC);
         let last = all.iter().rev().find(|(found, _)| found == key.as_bytes()).unwrap();
         assert!(last.1.is_empty(), "{key}");

@@ -122,14 +122,12 @@ impl Upstream for Ebay {
         let found: Value = serde_json::from_slice(answer.body)
             .map_err(|e| format!("the answer to the login ({}) is not JSON: {e}", answer.status))?;
         let token = found["access_token"].as_str().filter(|token| !token.is_empty());
-        match (answer.status, token, found["expires_in"].as_u64()) {
-            (200..300, Some(token), Some(seconds)) => {
-                Ok((token.to_owned(), Duration::from_secs(seconds)))
-            }
-            (200..300, ..) => {
-                Err("the answer to the login has no access_token or no expires_in".to_owned())
-            }
-            (status, ..) => {
+        // A token of which no end is told, or one that is no time, is good for what is asked now.
+        let good_for = Duration::from_secs(found["expires_in"].as_u64().unwrap_or(0));
+        match (answer.status, token) {
+            (200..300, Some(token)) => Ok((token.to_owned(), good_for)),
+            (200..300, None) => Err("the answer to the login has no access_token".to_owned()),
+            (status, _) => {
                 let (error, more) =
                     (text_of(&found["error"]), text_of(&found["error_description"]));
                 Err(format!("the login was answered with {status}: {error}: {more}"))
@@ -282,5 +280,8 @@ mod tests {
         let bad = answer(401, r#"{"error":"invalid_client","error_description":"no"}"#);
         assert!(bad.unwrap_err().contains("401: invalid_client: no"));
         assert!(answer(200, "{}").is_err() && answer(200, "x").is_err());
+        for odd in [r#"{"access_token":"t"}"#, r#"{"access_token":"t","expires_in":-1}"#] {
+            assert_eq!(answer(200, odd), Ok(("t".to_owned(), Duration::ZERO)), "{odd}");
+        }
     }
 }

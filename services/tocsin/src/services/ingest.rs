@@ -15,6 +15,7 @@ use tocsin_ingest::datasets::http::{self, Uploads};
 use tocsin_ingest::folders::News;
 use tocsin_ingest::own_topics::is_topic;
 use tocsin_ingest::pause::{self, Guard};
+use tocsin_ingest::poll::account;
 use tocsin_ingest::push::settings::PushConfig;
 use tocsin_ingest::push::{self, Push, PushError, ROUTE};
 use tocsin_ingest::{Folders, Office, Poller, SourceConfig};
@@ -52,6 +53,9 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
         },
         seed: facts::now().0 as u64,
     };
+    for warning in account::shared(sources) {
+        tracing::warn!("{warning}");
+    }
     for source in host.settings.sources.clone() {
         let wrong = |text| Exit::error(Kind::Configuration, text);
         let Some(mut poller) = Poller::new(&source, office.clone()).map_err(wrong)? else {
