@@ -21,6 +21,7 @@ pub mod moment;
 pub mod number;
 pub mod rows;
 pub mod template;
+pub mod weight;
 
 pub mod cursor;
 pub mod datasets;
