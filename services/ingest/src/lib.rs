@@ -11,6 +11,7 @@ pub mod sources;
 pub mod upstream;
 
 mod calls;
+mod charset;
 
 pub mod settings;
 
