@@ -3,6 +3,7 @@
 
 use crate::settings::SourceConfig;
 use crate::upstream::{Answer, Auth, Call, Verdict};
+use crate::weight;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -104,9 +105,9 @@ pub(crate) fn wanted(search: &str) -> Result<&str, String> {
 
 /// The JSON of an answer.
 pub(crate) fn json(answer: &Answer<'_>) -> Result<Value, Verdict> {
-    serde_json::from_slice(answer.body).map_err(|e| {
+    weight::parse(answer.body).map_err(|e| {
         let kind = if answer.content_type.is_empty() { "nothing" } else { answer.content_type };
-        Verdict::Broken(format!("the answer is not JSON: {e}; it says that it is {kind}"))
+        Verdict::Broken(format!("the answer cannot be read: {e}; it says that it is {kind}"))
     })
 }
 

@@ -7,6 +7,7 @@ mod meter;
 
 pub use meter::STEPS_CAP;
 
+use crate::weight::{self, WEIGHT_CAP};
 use jaq_core::load::lex::{Lexer, StrPart, Tok, Token};
 use jaq_core::load::parse::{Def, Parser};
 use jaq_core::load::{self, Arena, File, Loader};
@@ -111,7 +112,7 @@ impl Jq {
     ///
     /// # Errors
     /// If it is not JSON, the filter does not fit it or takes too many steps for it, or there are too
-    /// many rows. Then none of them counts.
+    /// many rows, or they are too heavy. Then none of them counts.
     pub fn rows(&self, bytes: &[u8], file: &str) -> Result<Vec<Value>, String> {
         self.rows_within(STEPS_CAP, bytes, file)
     }
@@ -121,11 +122,12 @@ impl Jq {
     /// # Errors
     /// As [`Jq::rows`].
     pub fn rows_within(&self, steps: u64, bytes: &[u8], file: &str) -> Result<Vec<Value>, String> {
+        let mut left = WEIGHT_CAP - weight::check(bytes, WEIGHT_CAP)?;
         let document: Val =
             serde_json::from_slice(bytes).map_err(|e| format!("it is not JSON: {e}"))?;
         let variables = Vars::new([Val::from(file.to_owned())]);
-        let left = Cell::new(steps);
-        let run = Run { lut: &self.filter.lut, left: &left };
+        let steps_left = Cell::new(steps);
+        let run = Run { lut: &self.filter.lut, left: &steps_left };
         let (mut rows, mut size) = (Vec::new(), 0);
         for found in self.filter.id.run((Ctx::<Metered>::new(run, variables), document)) {
             let found = found.map_err(|thrown| fault(thrown, steps))?;
@@ -136,6 +138,9 @@ impl Jq {
                     "`rows` makes more than {ROWS_CAP} rows or {BYTES_CAP} bytes of it, the limits"
                 ));
             }
+            // The document is still there when its rows are made.
+            let weight = weight::check(text.as_bytes(), left);
+            left -= weight.map_err(|e| format!("a row of it, with all before: {e}"))?;
             let row = serde_json::from_str(&text);
             rows.push(row.map_err(|e| format!("a row is not JSON: {e}: {}", cut(&text)))?);
         }

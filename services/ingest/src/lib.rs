@@ -11,6 +11,7 @@ pub mod sources;
 pub mod upstream;
 
 mod calls;
+mod charset;
 
 pub mod settings;
 
@@ -21,6 +22,7 @@ pub mod moment;
 pub mod number;
 pub mod rows;
 pub mod template;
+pub mod weight;
 
 pub mod cursor;
 pub mod datasets;

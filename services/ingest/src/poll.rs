@@ -18,6 +18,7 @@ pub mod settings;
 pub mod talk;
 
 mod desk;
+mod guard;
 mod intake;
 mod outcome;
 mod request;

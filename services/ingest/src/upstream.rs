@@ -2,6 +2,7 @@
 //! no call, reads no clock and holds no secret. Who polls makes the calls, adds the credentials, and
 //! gives what is to be read to the [`Source`](crate::Source) of the same kind.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Something that is asked again and again.
@@ -18,6 +19,16 @@ pub trait Upstream: Send + Sync {
     /// What an answer that can be read warns of, such as a filter that was ignored; empty if nothing.
     fn warning(&self, _answer: &Answer<'_>) -> String {
         String::new()
+    }
+
+    /// Whether it counts pages up until one has nothing in it: then there is always another one.
+    fn counts_pages(&self) -> bool {
+        false
+    }
+
+    /// The answer as the source reads it: in UTF-8, if only its head says in which encoding it is.
+    fn content<'a>(&self, answer: &Answer<'a>) -> Cow<'a, [u8]> {
+        Cow::Borrowed(answer.body)
     }
 
     /// The call that gets a token, for upstreams that hand one out; its answer goes to
@@ -46,6 +57,9 @@ pub struct Call {
     pub form: Option<Vec<(&'static str, String)>>,
     /// Which credentials are to be added, and where.
     pub auth: Auth,
+    /// Whether an answer has led it to another host than the one that is configured: then it is made
+    /// to public addresses only. Whoever follows an answer says so.
+    pub away: bool,
 }
 
 /// How a call shows who asks.
@@ -82,7 +96,8 @@ pub struct Answer<'a> {
 pub enum Verdict {
     /// It is for the source to read; then comes the next page, if there is one.
     Read {
-        /// The call for the next page.
+        /// The call for the next page. Its address may be relative to the one of this page, and whoever
+        /// polls decides whether to go where it leads.
         next: Option<Box<Call>>,
     },
     /// There is nothing of that kind: an unknown station, a category that is gone.

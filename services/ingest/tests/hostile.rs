@@ -163,7 +163,7 @@ fn suffer(kind: &str, suffer: impl Fn(&[u8])) {
 
 #[test]
 fn csv_of_any_kind() {
-    for kind in ["csv", "airnow", "airnow-daily", "airnow-hourly", "aqicn"] {
+    for kind in ["csv", "http-csv", "airnow", "airnow-daily", "airnow-hourly", "aqicn"] {
         try_hard(kind);
     }
 }

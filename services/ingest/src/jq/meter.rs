@@ -2,6 +2,7 @@
 //! that is taken out of others, and each text or list that is put together, is a step. Steps are
 //! counted, and with the last one the run is over. It reads no clock: the same document, the same steps.
 
+use crate::weight::{self, WEIGHT_CAP};
 use jaq_core::box_iter::box_once;
 use jaq_core::data::HasLut;
 use jaq_core::load::lex::StrPart;
@@ -20,6 +21,8 @@ pub const STEPS_CAP: u64 = 20_000_000;
 const TEXT_CAP: f64 = super::BYTES_CAP as f64;
 /// The longest text that is read as a number digit by digit; longer ones lose digits.
 const DIGITS_CAP: usize = 64;
+/// So many bytes that the value of a text takes in memory are a step.
+const BYTES_A_STEP: usize = 16;
 
 /// What filters work on: values, and steps that are left.
 pub(super) struct Metered;
@@ -80,7 +83,7 @@ pub(super) fn funs() -> impl Iterator<Item = Fun<Metered>> {
         (STEP, v(0), step),
         (TIMES, v(2), Native::<Metered>::new(times)),
         (COMPARE, v(1), Native::<Metered>::new(compare)),
-        ("fromjson", v(0), Native::new(|cv| bome(from_json(&cv.1)))),
+        ("fromjson", v(0), Native::<Metered>::new(read_text)),
     ];
     // Those have a definition in front of them that counts.
     let counted = |(name, arguments, fun): Fun<Metered>| match name {
@@ -128,10 +131,18 @@ fn compare<'a>(mut cv: Cv<'a, Metered>) -> ValXs<'a, Val> {
     box_once(cv.0.data().charge(steps).map(|()| cv.1))
 }
 
+/// The value that a text is as JSON; what it takes in memory are steps.
+fn read_text<'a>(cv: Cv<'a, Metered>) -> ValXs<'a, Val> {
+    let steps = cv.1.as_bytes().map_or(0, weight::weigh) / BYTES_A_STEP;
+    let charged = cv.0.data().charge(steps as u64);
+    box_once(charged.and_then(|()| from_json(&cv.1).map_err(Exn::from)))
+}
+
 /// The value that a text is as JSON. What nests deeper than a document may is refused, as it would
-/// overflow the stack.
+/// overflow the stack, and so is what takes more memory than a document may.
 fn from_json(value: &Val) -> ValR<Val> {
     let text = value.try_as_utf8_bytes()?;
+    weight::check(text, WEIGHT_CAP).map_err(|e| Error::str(format!("a text: {e}")))?;
     let number = Some(text).filter(|text| text.len() <= DIGITS_CAP);
     if let Some(number) = number.and_then(read::parse_single_num) {
         return Ok(Val::Num(number));

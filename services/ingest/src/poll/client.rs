@@ -1,6 +1,7 @@
 //! The live client: makes one call with its credentials and brings back what was answered, within
 //! limits of time and size. It follows no redirect, tries nothing twice, and shows no secret.
 
+use super::guard::{Guard, Inside};
 use super::request;
 use crate::upstream::{Answer, Call};
 use flate2::read::MultiGzDecoder;
@@ -75,17 +76,53 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The text without what must not be shown.
+    /// The text without what must not be shown, however an address or JSON writes it.
     pub fn hide(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in [&self.token, &self.secret] {
-            // Shorter ones would be found everywhere.
-            if secret.expose().len() >= 4 {
-                text = text.replace(secret.expose(), "***");
+        // Shorter ones would be found everywhere.
+        let secrets = [&self.token, &self.secret].map(|secret| secret.expose().as_bytes());
+        let secrets: Vec<&[u8]> = secrets.into_iter().filter(|secret| secret.len() >= 4).collect();
+        let (mut rest, mut shown) = (text.as_bytes(), Vec::with_capacity(text.len()));
+        while let Some((first, behind)) = rest.split_first() {
+            let hidden = secrets.iter().find_map(|secret| covered(rest, secret));
+            match hidden {
+                Some(length) => {
+                    shown.extend_from_slice(b"***");
+                    rest = &rest[length..];
+                }
+                None => {
+                    shown.push(*first);
+                    rest = behind;
+                }
             }
         }
-        text
+        String::from_utf8_lossy(&shown).into_owned()
     }
+
+    /// The same of an address. Its path is what was asked for, and is left as it is.
+    pub fn hide_in_query(&self, url: &str) -> String {
+        let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+        format!("{path}{}", self.hide(query))
+    }
+}
+
+/// How many of the first bytes of `text` are the secret: as it is, encoded as in addresses, or escaped as
+/// in JSON, each byte in its own way.
+fn covered(text: &[u8], secret: &[u8]) -> Option<usize> {
+    let Some((byte, left)) = secret.split_first() else { return Some(0) };
+    let lengths = [
+        (text.first() == Some(byte)).then_some(1),
+        (unescaped(text) == Some(u32::from(*byte))).then_some(3),
+        (text.first() == Some(&b'+') && *byte == b' ').then_some(1),
+        (text.first() == Some(&b'\\') && text.get(1) == Some(byte)).then_some(2),
+    ];
+    lengths.into_iter().flatten().find_map(|length| Some(length + covered(&text[length..], left)?))
+}
+
+/// The byte that `%2F` and its like stand for.
+fn unescaped(text: &[u8]) -> Option<u32> {
+    let [b'%', high, low, ..] = text else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    Some(digit(high)? * 16 + digit(low)?)
 }
 
 /// What an answer was called when it came last.
@@ -100,6 +137,7 @@ pub struct Known<'a> {
 /// Makes calls, one at a time.
 pub struct Client {
     http: reqwest::Client,
+    guard: Guard,
     runtime: Runtime,
 }
 
@@ -114,7 +152,9 @@ impl Client {
             "" => concat!("tocsin/", env!("CARGO_PKG_VERSION")).to_owned(),
             contact => format!(concat!("tocsin/", env!("CARGO_PKG_VERSION"), " (+{})"), contact),
         };
+        let guard = Guard::default();
         let http = reqwest::Client::builder()
+            .dns_resolver(guard.clone())
             .user_agent(agent)
             .tls_backend_preconfigured(trust()?)
             .redirect(reqwest::redirect::Policy::none())
@@ -123,6 +163,7 @@ impl Client {
             .build();
         Ok(Client {
             http: http.map_err(|e| format!("cannot ask over HTTP: {e}"))?,
+            guard,
             runtime: runtime.map_err(|e| format!("cannot ask over HTTP: {e}"))?,
         })
     }
@@ -140,8 +181,16 @@ impl Client {
         go_on: &dyn Fn() -> bool,
     ) -> Result<Reply, Failure> {
         let request = request::build(call, credentials, known)?;
+        let inside =
+            |inside: &Inside| Failure::Refused(format!("cannot ask {}: {inside}", call.url));
+        self.guard.watch(request.url(), call.away).map_err(|error| inside(&error))?;
         let work = async {
-            let response = self.http.execute(request).await.map_err(lost)?;
+            let response = self.http.execute(request).await;
+            let response = response.map_err(|error| {
+                let found =
+                    causes(&error).find_map(|cause| cause.downcast_ref::<Inside>()).cloned();
+                found.map_or_else(|| lost(error), |found| inside(&found))
+            })?;
             receive(response, now).await
         };
         self.runtime.block_on(async {
@@ -223,8 +272,13 @@ fn lost(error: reqwest::Error) -> Failure {
         _ => "the answer broke off",
     };
     let error = error.without_url();
-    let cause = std::iter::successors(std::error::Error::source(&error), |e| e.source()).last();
+    let cause = causes(&error).last();
     Failure::Later(cause.map_or(what.to_owned(), |cause| format!("{what}: {cause}")))
+}
+
+/// What is behind an error, down to the first cause.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
 }
 
 /// Seconds, or a date.
@@ -239,6 +293,29 @@ fn retry_after(text: &str, now: Micros) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_hidden_however_they_are_written() {
+        let (token, secret) = ("s3 c/%+ü\"".to_owned().into(), "%25x".to_owned().into());
+        let credentials = Credentials { token, secret, ..Credentials::default() };
+        for (text, wanted) in [
+            ("it is s3 c/%+ü\".", "it is ***."),
+            ("?a=s3+c%2F%25%2B%C3%BC%22&b", "?a=***&b"),
+            ("?a=s3%20c%2f%25%2b%c3%bc%22&b", "?a=***&b"),
+            ("?a=%733%20c/%25+ü\"", "?a=***"),
+            (r#"{"url":"s3 c\/%+ü\""}"#, r#"{"url":"***"}"#),
+            ("%25x %2525x %2525%78", "*** *** ***"),
+            ("s3 s3 c/%+ü s3 c/%+", "s3 s3 c/%+ü s3 c/%+"),
+            ("%", "%"),
+            ("é", "é"),
+        ] {
+            assert_eq!(credentials.hide(text), wanted, "{text}");
+        }
+        let path = "https://u/%25x?q=%25x&a=%2525x";
+        assert_eq!(credentials.hide_in_query(path), "https://u/%25x?q=***&a=***");
+        let short = Credentials { token: "abc".to_owned().into(), ..Credentials::default() };
+        assert_eq!((short.hide("abc"), short.hide_in_query("abc")), ("abc".into(), "abc".into()));
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -6,9 +6,10 @@ use super::desk::Desk;
 use super::seen::Seen;
 use crate::mapping::DEAD_LETTER_CAP;
 use crate::redrive::ANSWER;
-use crate::source::{Event, File, IngestError, Item, Mark, Source};
+use crate::source::{Event, File, IngestError, Item, Mark, Skipped, Source};
 use crate::tally::{Row, Tally};
 use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::event::DatasetRowKind;
 use tocsin_domain::{Id, Micros, wire};
 use tocsin_stream::Log;
 
@@ -33,6 +34,8 @@ pub(super) struct Page<'a> {
 pub(super) struct Taken {
     /// Rows of every kind.
     pub rows: u64,
+    /// What came of them, nothing new and what is left out among it; of a blank row comes nothing.
+    pub found: u64,
     /// Events that are new.
     pub events: u64,
     /// Dead letters that are new.
@@ -65,6 +68,7 @@ pub(super) fn take(
     let file = File { content: &mut content, name: page.url, from: Mark::default(), now: &now };
     let read = source.read(file, &mut |item| {
         row.take(&item, &mut tally);
+        taken.found += u64::from(is_something(&item));
         let done = match item {
             Item::Event(event) => event_in(desk, log, &mut seen, &search, event, &mut buffer)
                 .map(|new| taken.events += u64::from(new)),
@@ -99,6 +103,15 @@ pub(super) fn take(
         (Err(_), None) if taken.is_over => Ok(taken),
         (Err(IngestError::Read { reason, .. }), None) => Err(Fault::Broken(reason)),
         (Err(error), None) => Err(Fault::Broken(error.to_string())),
+    }
+}
+
+/// Whether it is of a row that says something, and not of a blank one or of the answer itself.
+fn is_something(item: &Item<'_>) -> bool {
+    match item {
+        Item::RowEnd(_) | Item::OpenEnd | Item::Skipped(Skipped::Blank) => false,
+        Item::Event(Event::DatasetRow(row)) => row.kind == DatasetRowKind::Row,
+        _ => true,
     }
 }
 

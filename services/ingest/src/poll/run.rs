@@ -8,6 +8,7 @@ use super::talk::{End, Next, Talk};
 use super::{Lost, Poller, archive, ledger, outcome};
 use crate::pause::{Pause, Whom};
 use crate::upstream::{Call, Verdict, by_status};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::Micros;
@@ -137,7 +138,8 @@ impl Poller {
             Failure::Later(reason) => End::Later(None, reason),
             Failure::Refused(reason) => End::Refused(reason),
             Failure::Broken(reason, bytes) => {
-                run.broken = Some((call.url.clone(), bytes));
+                let url = self.polling.credentials.hide_in_query(&call.url);
+                run.broken = Some((url, bytes));
                 End::Broken(reason)
             }
         })
@@ -182,7 +184,8 @@ impl Poller {
         talk: &mut Talk<'_>,
         reply: Reply,
     ) -> Result<Step, Lost> {
-        let (url, sha256) = (talk.call.url.clone(), archive::sha256(&reply.body));
+        let url = self.polling.credentials.hide_in_query(&talk.call.url);
+        let sha256 = archive::sha256(&reply.body);
         self.archive(desk, which, (&url, &sha256), &reply);
         Ok(match talk.hear(&reply) {
             Next::Again => Step::On,
@@ -191,10 +194,14 @@ impl Poller {
                 self.token_until = None;
                 Step::On
             }
-            Next::Read(more) => {
+            Next::Read { more, warning } => {
                 if run.warning.as_ref().is_none_or(String::is_empty) {
-                    run.warning = Some(self.upstream.warning(&reply.answer()));
+                    run.warning = Some(warning);
                 }
+                let content = match self.upstream.content(&reply.answer()) {
+                    Cow::Owned(content) => Some(content),
+                    Cow::Borrowed(_) => None,
+                };
                 let asked = desk.searches.get(which);
                 let same = asked
                     .is_some_and(|asked| asked.sha256 == sha256 && asked.mapping == desk.mapping);
@@ -205,7 +212,7 @@ impl Poller {
                         return Ok(Step::End(End::Unchanged));
                     }
                 }
-                self.read(desk, which, run, (url, reply.body), more)?
+                self.read(desk, which, run, (url, content.unwrap_or(reply.body)), more)?
             }
             Next::End(end) => {
                 if matches!(end, End::Broken(_)) {
@@ -232,6 +239,7 @@ impl Poller {
                 run.taken.events += taken.events;
                 run.taken.dead_letters += taken.dead_letters;
                 desk.put_seen(which);
+                let more = more && (taken.found > 0 || !self.upstream.counts_pages());
                 if taken.is_over {
                     return Ok(Step::End(self.pause(desk, &url)?));
                 }

@@ -1,5 +1,6 @@
 //! One run of a search: the first call, its pages, redirects, a login in between. Pure: it is told
-//! what came back and says what comes next.
+//! what came back and says what comes next. Where an answer leads, by a redirect or to the next page, is
+//! decided in one place: [`Talk::lead`].
 
 use super::client::Reply;
 use crate::upstream::{Auth, Call, Upstream, Verdict};
@@ -21,6 +22,8 @@ pub struct Talk<'u> {
     hops: u32,
     logged_in: bool,
     seen: BTreeSet<String>,
+    /// The host that is configured.
+    home: Option<String>,
 }
 
 /// What comes after an answer.
@@ -30,8 +33,13 @@ pub enum Next {
     Again,
     /// Get another token, then make the call again.
     Login(String),
-    /// The answer is for the source; whether another page follows.
-    Read(bool),
+    /// The answer is for the source.
+    Read {
+        /// Whether another page follows.
+        more: bool,
+        /// What it warns of; empty if nothing.
+        warning: String,
+    },
     /// The run is over.
     End(End),
 }
@@ -67,7 +75,8 @@ impl<'u> Talk<'u> {
     pub fn begin(upstream: &'u dyn Upstream, search: &str, limit: u32) -> Result<Talk<'u>, String> {
         let call = upstream.first(search)?;
         let seen = BTreeSet::from([call.url.clone()]);
-        Ok(Talk { upstream, call, pages: 0, limit, hops: 0, logged_in: false, seen })
+        let home = Url::parse(&call.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        Ok(Talk { upstream, call, pages: 0, limit, hops: 0, logged_in: false, seen, home })
     }
 
     /// The call that gets a token, if this one needs one that is handed out.
@@ -92,7 +101,11 @@ impl<'u> Talk<'u> {
             };
         }
         match self.upstream.judge(&self.call, &reply.answer()) {
-            Verdict::Read { next } => Next::Read(self.turn(next)),
+            Verdict::Read { .. } if self.is_behind() && reply.body.trim_ascii().is_empty() => {
+                Next::End(End::Done)
+            }
+            Verdict::Read { next } => self.turn(next, self.upstream.warning(&reply.answer())),
+            Verdict::Nothing(_) if self.is_behind() => Next::End(End::Done),
             Verdict::Nothing(reason) => Next::End(End::Nothing(reason)),
             Verdict::Login(reason) if self.logged_in || self.login().is_none() => {
                 Next::End(End::Refused(reason))
@@ -108,20 +121,40 @@ impl<'u> Talk<'u> {
         }
     }
 
-    /// Turns to the next page, if there is one that was not asked for yet and may be.
-    fn turn(&mut self, next: Option<Box<Call>>) -> bool {
-        self.pages += 1;
-        self.hops = 0;
-        let Some(next) = next.filter(|_| self.pages < self.limit) else { return false };
-        if !self.seen.insert(next.url.clone()) {
-            tracing::warn!(url = next.url, "the next page is one that was read; stopping there");
-            return false;
-        }
-        self.call = *next;
-        true
+    /// Whether pages are counted, and this one may be behind the last.
+    fn is_behind(&self) -> bool {
+        self.pages > 0 && self.upstream.counts_pages()
     }
 
-    /// Goes where a redirect leads: with credentials only to the same host, never away from TLS.
+    /// Turns to the next page, if there is one that was not asked for yet and may be. One that may not
+    /// be is told: this page is good all the same.
+    fn turn(&mut self, next: Option<Box<Call>>, mut warning: String) -> Next {
+        self.pages += 1;
+        self.hops = 0;
+        let Some(next) = next.filter(|_| self.pages < self.limit) else {
+            return Next::Read { more: false, warning };
+        };
+        match self.lead(&next.url) {
+            Ok((url, _)) if !self.seen.insert(url.clone()) => {
+                tracing::warn!(url, "the next page is one that was read; stopping there");
+                Next::Read { more: false, warning }
+            }
+            Ok((url, away)) => {
+                self.call = Call { url, away, ..*next };
+                Next::Read { more: true, warning }
+            }
+            Err(reason) => {
+                let from = &self.call.url;
+                let between = if warning.is_empty() { "" } else { "; " };
+                warning += &format!(
+                    "{between}the pages behind {from} are missing, as its `next` leads {reason}"
+                );
+                Next::Read { more: false, warning }
+            }
+        }
+    }
+
+    /// Goes where a redirect leads.
     fn follow(&mut self, location: &str) -> Result<(), String> {
         self.hops += 1;
         let from = &self.call.url;
@@ -131,27 +164,137 @@ impl<'u> Talk<'u> {
         if self.call.form.is_some() {
             return Err(format!("{from} redirects a form; configure the address that it is at"));
         }
-        let wrong = |e| format!("{from} redirects to something that is no address: {e}");
-        let from_url = Url::parse(from).map_err(wrong)?;
-        let mut to = from_url.join(location).map_err(wrong)?;
-        if let Auth::Query(name) = self.call.auth {
-            // What it says of our credentials is added again where it belongs.
-            let kept: Vec<_> = to.query_pairs().filter(|(key, _)| key != name).collect();
-            let kept: Vec<_> = kept.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            to.query_pairs_mut().clear().extend_pairs(kept);
-        }
-        let host = to.host_str().unwrap_or_default();
-        let same = to.origin() == from_url.origin()
-            || (to.host() == from_url.host()
-                && from_url.scheme() == "http"
-                && to.scheme() == "https");
-        if self.call.auth != Auth::None && !same {
-            return Err(format!("{from} redirects to {host}, and credentials go to no other host"));
-        }
-        if from_url.scheme() == "https" && to.scheme() != "https" {
-            return Err(format!("{from} redirects to {host} without TLS"));
-        }
-        self.call.url = to.to_string();
+        let (url, away) = self.lead(location).map_err(|e| format!("{from} redirects {e}"))?;
+        (self.call.url, self.call.away) = (url, away);
         Ok(())
+    }
+
+    /// Where `location` in an answer to the call leads, and whether that is another host than the one
+    /// that is configured: with credentials only to the same host, never away from TLS. What it says of
+    /// our credentials is left out; they are added where a call is made, and nowhere else.
+    fn lead(&self, location: &str) -> Result<(String, bool), String> {
+        let wrong = |e| format!("to something that is no address: {e}");
+        let from = Url::parse(&self.call.url).map_err(wrong)?;
+        let mut to = from.join(location).map_err(wrong)?;
+        let Some(host) = to.host_str().filter(|_| matches!(to.scheme(), "http" | "https")) else {
+            return Err(format!("to an address of `{}`, which is not HTTP", to.scheme()));
+        };
+        let host = host.to_owned();
+        let same = to.origin() == from.origin()
+            || (to.host() == from.host() && from.scheme() == "http" && to.scheme() == "https");
+        if self.call.auth != Auth::None && !same {
+            return Err(format!("to {host}, and credentials go to no other host"));
+        }
+        if from.scheme() == "https" && to.scheme() != "https" {
+            return Err(format!("to {host} without TLS"));
+        }
+        if let Auth::Query(name) = self.call.auth {
+            leave_out(&mut to, name);
+        }
+        to.set_fragment(None);
+        // An address of HTTP can have neither, so this cannot fail.
+        _ = to.set_username("").and_then(|()| to.set_password(None));
+        Ok((to.to_string(), self.home.as_ref() != Some(&host)))
+    }
+}
+
+/// Leaves a parameter out of the query, and the others as they are.
+fn leave_out(url: &mut Url, name: &str) {
+    let pairs = url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let named = pairs.zip(url.query_pairs());
+    let kept = named.filter(|(_, (key, _))| !key.eq_ignore_ascii_case(name)).map(|(pair, _)| pair);
+    let kept = kept.collect::<Vec<_>>().join("&");
+    url.set_query(Some(kept.as_str()).filter(|query| !query.is_empty()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Answer;
+
+    /// Answers with what comes next.
+    struct Leads(&'static str, Auth);
+
+    impl Upstream for Leads {
+        fn first(&self, _: &str) -> Result<Call, String> {
+            Ok(Call { url: self.0.to_owned(), auth: self.1, ..Call::default() })
+        }
+
+        fn judge(&self, call: &Call, answer: &Answer<'_>) -> Verdict {
+            let url = String::from_utf8_lossy(answer.body).into_owned();
+            Verdict::Read { next: Some(Box::new(Call { url, ..call.clone() })) }
+        }
+
+        fn warning(&self, _: &Answer<'_>) -> String {
+            "odd".to_owned()
+        }
+    }
+
+    const NONE: Auth = Auth::None;
+    const KEY: Auth = Auth::Query("api key");
+
+    /// From, how it shows who asks, where an answer leads, and what becomes of it.
+    const WAYS: [(&str, Auth, &str, Result<(&str, bool), &str>); 20] = [
+        ("http://u/a?b=1", NONE, "?p=2#top", Ok(("http://u/a?p=2", false))),
+        ("http://u/a", NONE, "http://me:secret@u/b", Ok(("http://u/b", false))),
+        ("http://u/a", NONE, "https://u:8/b", Ok(("https://u:8/b", false))),
+        ("http://u/a", NONE, "http://v/b", Ok(("http://v/b", true))),
+        ("http://10.0.0.1/a", NONE, "http://10.0.0.1:8/b", Ok(("http://10.0.0.1:8/b", false))),
+        ("http://10.0.0.1/a", NONE, "//10.0.0.2/b", Ok(("http://10.0.0.2/b", true))),
+        ("https://u/a", NONE, "http://u/b", Err("to u without TLS")),
+        ("https://u/a", KEY, "http://u/b", Err("to u, and credentials go to no other host")),
+        ("http://u/a", KEY, "https://u/b", Ok(("https://u/b", false))),
+        ("http://u/a", KEY, "http://v/b", Err("to v, and credentials")),
+        ("http://u/a", Auth::Bearer, "//u:8/b", Err("to u, and credentials")),
+        ("http://u/a", NONE, "ftp://u/b", Err("to an address of `ftp`, which is not HTTP")),
+        ("http://u/a", NONE, "file:///etc/passwd", Err("to an address of `file`")),
+        ("http://u/a", NONE, "http://[", Err("to something that is no address")),
+        ("http://u/a", KEY, "/a?api+key=s&q=a%20b&&x", Ok(("http://u/a?q=a%20b&x", false))),
+        ("http://u/a", KEY, "/a?q=1&api%20key=s&API+KEY=", Ok(("http://u/a?q=1", false))),
+        ("http://u/a", KEY, "/c?%61pi%20key=s", Ok(("http://u/c", false))),
+        ("http://u/a", KEY, "/a?api+keys=s&b", Ok(("http://u/a?api+keys=s&b", false))),
+        ("http://u/a", KEY, "/b#api%20key=s", Ok(("http://u/b", false))),
+        ("http://u/a", NONE, "/a?api%20key=s", Ok(("http://u/a?api%20key=s", false))),
+    ];
+
+    #[test]
+    fn redirects_and_next_pages_lead_by_the_same_rules() {
+        for (from, auth, to, wanted) in WAYS {
+            let upstream = Leads(from, auth);
+            let page = Reply { status: 200, body: to.as_bytes().to_vec(), ..Reply::default() };
+            let location = Some(to.to_owned());
+            let redirect = Reply { status: 302, location, ..Reply::default() };
+            let mut talk = Talk::begin(&upstream, "", 9).unwrap();
+            let mut talked = Talk::begin(&upstream, "", 9).unwrap();
+            let (turned, followed) = (talk.hear(&page), talked.hear(&redirect));
+            match wanted {
+                Ok((url, away)) => {
+                    let warning = "odd".to_owned();
+                    assert_eq!(turned, Next::Read { more: true, warning }, "{from} {to}");
+                    assert_eq!(followed, Next::Again, "{from} {to}");
+                    for talk in [talk, talked] {
+                        assert_eq!((talk.call.url.as_str(), talk.call.away), (url, away));
+                    }
+                }
+                Err(reason) => {
+                    let Next::Read { more: false, warning } = turned else { panic!("{turned:?}") };
+                    let missing =
+                        format!("odd; the pages behind {from} are missing, as its `next`");
+                    assert!(warning.starts_with(&format!("{missing} leads {reason}")), "{warning}");
+                    let Next::End(End::Refused(text)) = followed else { panic!("{followed:?}") };
+                    assert!(text.starts_with(&format!("{from} redirects {reason}")), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_is_led_away_may_be_led_home() {
+        let upstream = Leads("http://10.0.0.1/a", NONE);
+        let mut talk = Talk::begin(&upstream, "", 9).unwrap();
+        for (to, away) in [("http://v/", true), ("/b", true), ("http://10.0.0.1/b", false)] {
+            assert_eq!(talk.follow(to), Ok(()));
+            assert_eq!(talk.call.away, away, "{to}");
+        }
     }
 }

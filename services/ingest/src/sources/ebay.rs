@@ -5,6 +5,7 @@ use super::{Kind, json_lines};
 use crate::calls::{Calls, json, number_of, text_of, wanted};
 use crate::settings::SourceConfig;
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
+use crate::weight;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -119,8 +120,8 @@ impl Upstream for Ebay {
     }
 
     fn token(&self, answer: &Answer<'_>) -> Result<(String, Duration), String> {
-        let found: Value = serde_json::from_slice(answer.body)
-            .map_err(|e| format!("the answer to the login ({}) is not JSON: {e}", answer.status))?;
+        let found = weight::parse(answer.body)
+            .map_err(|e| format!("the answer to the login ({}): {e}", answer.status))?;
         let token = found["access_token"].as_str().filter(|token| !token.is_empty());
         // A token of which no end is told, or one that is no time, is good for what is asked now.
         let good_for = Duration::from_secs(found["expires_in"].as_u64().unwrap_or(0));

@@ -6,11 +6,14 @@ mod feed;
 
 use super::json_lines::at_path;
 use super::{Kind, csv, json_lines};
+use crate::charset;
 use crate::poll::settings::Format;
-use crate::settings::SourceConfig;
+use crate::settings::{Encoding, SourceConfig};
 use crate::source::{Again, File, IngestError, Sink, Source};
 use crate::upstream::{Answer, Auth, Call, Upstream, Verdict, by_status};
+use crate::weight;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::Read;
 
 pub(super) const KIND: Kind = Kind {
@@ -47,7 +50,8 @@ fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
         Format::Avro => Err("`format` must be `json`, `csv` or `rss`".to_owned()),
         Format::Rss => {
             let name = config.name.clone();
-            Ok(Box::new(Feed { name, rows: json_lines::open(config)? }))
+            let encoding = config.encoding;
+            Ok(Box::new(Feed { name, encoding, rows: json_lines::open(config)? }))
         }
     }
 }
@@ -55,6 +59,7 @@ fn open(config: &SourceConfig) -> Result<Box<dyn Source>, String> {
 /// A feed, read as the array of its entries.
 struct Feed {
     name: String,
+    encoding: Option<Encoding>,
     rows: Box<dyn Source>,
 }
 
@@ -62,7 +67,8 @@ impl Source for Feed {
     fn read(&mut self, file: File<'_>, sink: &mut Sink<'_>) -> Result<(), IngestError> {
         let mut bytes = Vec::new();
         let read = file.content.take(feed::FEED_CAP + 1).read_to_end(&mut bytes);
-        let entries = read.map_err(|e| e.to_string()).and_then(|_| feed::entries(&bytes));
+        let entries = read.map_err(|e| e.to_string());
+        let entries = entries.and_then(|_| feed::entries(&bytes, self.encoding));
         let entries = entries.map_err(|reason| IngestError::Read {
             name: self.name.clone(),
             file: file.name.to_owned(),
@@ -81,6 +87,8 @@ impl Source for Feed {
 struct Http {
     address: String,
     format: Format,
+    /// What the configuration says of it, whatever an answer says.
+    encoding: Option<Encoding>,
     auth: Auth,
     next: Option<String>,
     page: Option<String>,
@@ -97,6 +105,10 @@ fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
         let text = "must begin with http:// or https:// and may have {search} in it, once";
         return Err(format!("`address` is {address:?}; it {text}"));
     }
+    if reqwest::Url::parse(&address).is_ok_and(|url| url.password().is_some()) {
+        let text = "give them as `client_id` and `secret`, with `auth = \"basic\"`";
+        return Err(format!("`address` has credentials in it, and it is shown; {text}"));
+    }
     if config.next.is_some() && config.page.is_some() {
         return Err("`next` and `page` are two ways to turn pages; leave out one".to_owned());
     }
@@ -106,8 +118,8 @@ fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
     }
     let (next, page, error) = (config.next.clone(), config.page.clone(), config.error.clone());
     let first_page = config.first_page.unwrap_or(1);
-    let auth = auth(config)?;
-    Ok(Box::new(Http { address, format, auth, next, page, first_page, error }))
+    let (auth, encoding) = (auth(config)?, config.encoding);
+    Ok(Box::new(Http { address, format, encoding, auth, next, page, first_page, error }))
 }
 
 fn auth(config: &SourceConfig) -> Result<Auth, String> {
@@ -156,11 +168,10 @@ impl Upstream for Http {
             return Verdict::Broken("a page for people came back, not data".to_owned());
         }
         // Objects a line are judged by the source, line by line.
-        let whole = self.format == Format::Json
-            && (self.next.is_some() || self.page.is_some() || self.error.is_some());
-        let value: Value = match whole.then(|| serde_json::from_slice(answer.body)) {
+        let whole = self.next.is_some() || self.error.is_some();
+        let value: Value = match whole.then(|| weight::parse(answer.body)) {
             Some(Ok(value)) => value,
-            Some(Err(e)) => return Verdict::Broken(format!("the answer is not JSON: {e}")),
+            Some(Err(e)) => return Verdict::Broken(format!("the answer cannot be read: {e}")),
             None => Value::Null,
         };
         let said = self.error.as_ref().and_then(|path| at_path(&value, path));
@@ -169,6 +180,31 @@ impl Upstream for Http {
         }
         Verdict::Read { next: self.next(call, &value).map(Box::new) }
     }
+
+    /// Whether something is on a page, who reads it finds out: in every format, and whatever `items` and
+    /// `rows` say.
+    fn counts_pages(&self) -> bool {
+        self.page.is_some()
+    }
+
+    fn content<'a>(&self, answer: &Answer<'a>) -> Cow<'a, [u8]> {
+        // JSON is UTF-8, whatever its head says.
+        if self.format == Format::Json || self.encoding.is_some() {
+            return Cow::Borrowed(answer.body);
+        }
+        let marked = || charset::of_mark(answer.body).map(|(encoding, _)| encoding);
+        match charset::of_type(answer.content_type).or_else(marked) {
+            // What it says is not so: then perhaps the feed itself says it, and rows are judged singly.
+            Some(encoding) if encoding.name() != "UTF-8" || is_text(answer.body) => {
+                Cow::Owned(charset::to_utf8(answer.body, encoding))
+            }
+            _ => Cow::Borrowed(answer.body),
+        }
+    }
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok()
 }
 
 impl Http {
@@ -176,31 +212,16 @@ impl Http {
     fn next(&self, call: &Call, value: &Value) -> Option<Call> {
         let url = match (&self.next, &self.page) {
             (Some(path), _) => {
-                let next = at_path(value, path)?.as_str().filter(|next| !next.is_empty())?;
-                let next = reqwest::Url::parse(&call.url).ok()?.join(next).ok()?;
-                // Credentials go where the configuration says, not where an answer says.
-                let own = reqwest::Url::parse(&call.url).ok()?.origin();
-                (self.auth == Auth::None || next.origin() == own).then(|| next.to_string())?
+                // Where it leads, and whether to go there, is for whoever polls to say.
+                at_path(value, path)?.as_str().filter(|next| !next.is_empty())?.to_owned()
             }
-            (None, Some(page)) if !is_last(value) => {
+            (None, Some(page)) => {
                 let now = page_of(&call.url, page)?;
                 with_page(&call.url, page, now.checked_add(1)?)
             }
             _ => return None,
         };
         Some(Call { url, ..call.clone() })
-    }
-}
-
-/// Whether nothing is in it: pages are counted up until then.
-fn is_last(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => {
-            let mut arrays = fields.values().filter_map(Value::as_array).peekable();
-            arrays.peek().is_none() || arrays.all(Vec::is_empty)
-        }
-        _ => true,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::mapping::{Fault, Mapping, Origin, RowError};
 use crate::rows::{Found, ROW_CAP, Rows};
 use crate::settings::SourceConfig;
 use crate::source::{Again, File, IngestError, Item, Mark, Sink, Skipped, Source};
+use crate::weight;
 use serde_json::Value;
 use std::io::Read;
 use tocsin_domain::event::DatasetRowKind;
@@ -175,8 +176,7 @@ impl JsonLines {
         if let Some(filter) = &self.rows {
             return filter.rows(bare, file).map_err(|e| self.refuse(file, e));
         }
-        let mut value: Value = serde_json::from_slice(bare)
-            .map_err(|e| self.refuse(file, format!("it is not JSON: {e}")))?;
+        let mut value = weight::parse(bare).map_err(|e| self.refuse(file, e))?;
         let path = self.items.as_deref().unwrap_or_default();
         let items = if value.is_array() { Some(&mut value) } else { at_path_mut(&mut value, path) };
         if let Some(Value::Array(items)) = items {

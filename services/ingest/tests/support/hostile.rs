@@ -1,6 +1,7 @@
 //! What any bytes may do to a source and to its upstream: become events, skips, dead letters or an
 //! error, each within limits, and nothing else. Run by the property tests and by the fuzz targets.
 
+use std::borrow::Cow;
 use tocsin_domain::Micros;
 use tocsin_ingest::source::{File, Item, Mark, Source};
 use tocsin_ingest::upstream::{Answer, Upstream, Verdict};
@@ -8,7 +9,7 @@ use tocsin_ingest::{jq, mapping, section, sources};
 use tocsin_service::config::Document;
 
 /// Every kind, with the least that it must be told.
-pub const KINDS: [(&str, &str); 19] = [
+pub const KINDS: [(&str, &str); 20] = [
     ("airnow", "kind = \"airnow\""),
     ("airnow-daily", "kind = \"airnow-daily\""),
     ("airnow-hourly", "kind = \"airnow-hourly\""),
@@ -25,6 +26,12 @@ pub const KINDS: [(&str, &str); 19] = [
         "kind = \"http\"\nevent = \"listing\"\nlisting = \"{id}\"\nprice = \"{p}\"\n\
         currency = \"EUR\"\npage = \"n\"\nitems = \"items\"\n\
         address = \"https://upstream.test/base/x?q={search}\"",
+    ),
+    (
+        "http-csv",
+        "kind = \"http\"\nformat = \"csv\"\nevent = \"order-row\"\nsubject = \"{a}\"\nid = \"{b|c}\"\n\
+        price = \"{p}\"\ncurrency = \"EUR\"\ntime = \"{t}\"\npage = \"n\"\n\
+        address = \"https://upstream.test/base/rows.csv?q={search}\"",
     ),
     (
         "http-feed",
@@ -102,6 +109,23 @@ impl Victim {
             }
             _ = upstream.token(&answer);
         }
+        for content in self.contents(bytes) {
+            self.read(&content);
+        }
+    }
+
+    /// What the source reads of it, if its head says that it is in another encoding.
+    fn contents(&self, body: &[u8]) -> Vec<Vec<u8>> {
+        let types =
+            ["text/csv; charset=shift_jis", "text/xml; charset=utf-16", "text/plain; charset=\"x"];
+        let content = |content_type| {
+            let answer = Answer { status: 200, content_type, retry_after: None, body };
+            match self.upstream.as_ref()?.content(&answer) {
+                Cow::Owned(content) => Some(content),
+                Cow::Borrowed(_) => None,
+            }
+        };
+        types.into_iter().filter_map(content).collect()
     }
 
     fn read(&mut self, bytes: &[u8]) {

@@ -33,6 +33,7 @@ fn a_search_stands_in_the_address() {
     for (from, to, wanted) in [
         ("https://", "ftp://", "must begin with http"),
         ("{search}", "{sarch}", "may have {search}"),
+        ("u.example", "me:secret@u.example", "has credentials in it"),
         ("address", "auth = \"head x\"\naddress", "`auth` is \"head x\""),
         ("address", "next = \"n\"\npage = \"p\"\naddress", "leave out one"),
         ("address", "next = \"n\"\nformat = \"csv\"\naddress", "places in JSON"),
@@ -64,23 +65,43 @@ fn pages_are_turned_by_address_or_by_number() {
     let by_address = upstream_of("next = \"paging.next\"").unwrap();
     let call = by_address.first("x").unwrap();
     for (body, wanted) in [
-        ("{\"paging\":{\"next\":\"/items?q=x&at=2\"}}", Some("https://u.example/items?q=x&at=2")),
+        ("{\"paging\":{\"next\":\"/items?q=x&at=2\"}}", Some("/items?q=x&at=2")),
         ("{\"paging\":{\"next\":null}}", None),
         ("{}", None),
     ] {
         assert_eq!(url(judge(&*by_address, &call, body)).as_deref(), wanted, "{body}");
     }
-    let with_token = upstream_of("next = \"n\"\ntoken = \"t\"").unwrap();
-    let away = judge(&*with_token, &call, "{\"n\":\"https://evil.example/\"}");
-    assert_eq!(url(away), None, "credentials go to no other host");
-
     let by_number = upstream_of("page = \"p\"").unwrap();
     let call = by_number.first("x").unwrap();
     assert_eq!(call.url, "https://u.example/items?q=x&p=1");
-    let next = url(judge(&*by_number, &call, "{\"items\":[1]}"));
-    assert_eq!(next.as_deref(), Some("https://u.example/items?q=x&p=2"));
-    for last in ["{\"items\":[]}", "[]", "{}"] {
-        assert_eq!(url(judge(&*by_number, &call, last)), None, "{last}");
+    assert_eq!((by_address.counts_pages(), by_number.counts_pages()), (false, true));
+    // Whether something is on it, who reads it says.
+    for body in ["{\"items\":[1]}", "{\"items\":[]}", "id,price\n"] {
+        let next = url(judge(&*by_number, &call, body));
+        assert_eq!(next.as_deref(), Some("https://u.example/items?q=x&p=2"), "{body}");
+    }
+}
+
+#[test]
+fn text_is_in_the_encoding_that_its_head_says() {
+    let (latin, utf8) = (b"id\nM\xfcnchen".as_slice(), "id\nMünchen".as_bytes());
+    let marked = ["\u{feff}".as_bytes(), utf8].concat();
+    let wide: Vec<u8> = "\u{feff}id\nMünchen".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let csv = "format = \"csv\"\n";
+    let given = "format = \"csv\"\nencoding = \"utf-8\"\n";
+    for (more, content_type, body, wanted) in [
+        (csv, "text/csv; charset=iso-8859-1", latin, marked.as_slice()),
+        (csv, "text/csv; charset=utf-8", utf8, &marked),
+        (csv, "text/csv; charset=utf-8", latin, latin),
+        (csv, "text/csv", latin, latin),
+        (csv, "text/csv", &wide, &marked),
+        (given, "text/csv; charset=iso-8859-1", utf8, utf8),
+        ("format = \"rss\"\n", "text/xml; charset=windows-1252", latin, &marked),
+        ("", "application/json; charset=iso-8859-1", utf8, utf8),
+    ] {
+        let answer = Answer { status: 200, content_type, retry_after: None, body };
+        let content = upstream_of(more).unwrap().content(&answer).into_owned();
+        assert_eq!(content, wanted, "{more} {content_type}");
     }
 }
 
@@ -93,7 +114,7 @@ fn errors_within_good_answers_and_pages_for_people_are_known() {
         ("{\"error\":\"over quota\"}", "Later { after: None, reason: \"it says: \\\"over quota"),
         ("{\"error\":\"\"}", "Read"),
         ("{\"error\":null}", "Read"),
-        ("{", "Broken(\"the answer is not JSON"),
+        ("{", "Broken(\"the answer cannot be read: it is not JSON"),
         (" <!DOCTYPE html><html>", "Broken(\"a page for people"),
     ] {
         assert!(shown(body).starts_with(wanted), "{body}: {}", shown(body));
@@ -115,10 +136,50 @@ fn feeds_are_read_as_rows() {
     let found = collect(&feed, "f", RSS.as_bytes()).unwrap();
     assert!(found[0].starts_with("listing default/7 1.5 EUR"), "{found:?}");
     assert!(found[1].starts_with("dead value f#2 price \"x\""), "{found:?}");
-    let entries = feed::entries(ATOM.as_bytes()).unwrap();
+    let entries = feed::entries(ATOM.as_bytes(), None).unwrap();
     assert_eq!(entries[0]["link"], "https://u.example/9");
     assert_eq!((&entries[0]["id"], &entries[0]["price"]), (&"9".into(), &"2".into()));
-    assert_eq!(feed::entries(RSS.as_bytes()).unwrap()[0]["title"], "A & B ☺");
+    assert_eq!(feed::entries(RSS.as_bytes(), None).unwrap()[0]["title"], "A & B ☺");
+}
+
+#[test]
+fn feeds_are_in_the_encoding_that_they_declare_or_that_is_given() {
+    let feed = |declared: &str| {
+        format!("<?xml version=\"1.0\"{declared}?><rss><item><id>9</id><t>Müß</t></item></rss>")
+    };
+    let latin = |text: &str| text.chars().map(|c| c as u8).collect::<Vec<u8>>();
+    let cyrillic = [feed(" encoding='windows-1251'").replace("Müß", "\u{c4}\u{e0}")];
+    let wide = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+    let (named, plain) = (feed(" encoding=\"ISO-8859-1\""), feed(""));
+    for (bytes, given, wanted) in [
+        (plain.clone().into_bytes(), None, "Müß"),
+        (latin(&named), None, "Müß"),
+        (latin(&cyrillic[0]), None, "Да"),
+        (latin(&plain), Some(Encoding::Latin1), "Müß"),
+        (named.clone().into_bytes(), Some(Encoding::Utf8), "Müß"),
+        // A mark says it, whatever else does.
+        (format!("\u{feff}{named}").into_bytes(), Some(Encoding::Latin1), "Müß"),
+        (wide(&format!("\u{feff}{named}")), None, "Müß"),
+        (wide(&plain), None, "Müß"),
+    ] {
+        let entries = feed::entries(&bytes, given).unwrap();
+        assert_eq!(entries[0]["t"], wanted, "{}", String::from_utf8_lossy(&bytes));
+    }
+    let unknown = feed(" encoding='klingon'").into_bytes();
+    for (bytes, wanted) in [
+        (latin(&plain), "the feed is not UTF-8, as it should be"),
+        (unknown, "it is in \"klingon\", which is no known encoding"),
+    ] {
+        let error = feed::entries(&bytes, None).unwrap_err();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn a_feed_of_too_many_entries_is_refused() {
+    let feed = format!("<rss>{}</rss>", "<item><a>b</a></item>".repeat(790_000));
+    let error = feed::entries(feed.as_bytes(), None).unwrap_err();
+    assert!(error.contains("so many entries that they take more than 256 MiB"), "{error}");
 }
 
 #[test]
@@ -132,7 +193,7 @@ fn what_is_no_feed_is_refused() {
         ("<rss>&boom;</rss>", "entity &boom;"),
         (deep.as_str(), "nested more than 64"),
     ] {
-        let error = feed::entries(text.as_bytes()).unwrap_err();
+        let error = feed::entries(text.as_bytes(), None).unwrap_err();
         assert!(error.contains(wanted), "{text}: {error}");
     }
 }
