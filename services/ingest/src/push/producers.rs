@@ -43,7 +43,7 @@ pub fn whom(settings: &PushSettings, sources: &[SourceConfig], name: &str) -> Op
     }
     let tenant = config.map_or(settings.tenant.as_str(), ProducerConfig::tenant);
     let mapped = |source: &&SourceConfig| source.kind == "json-lines" && source.tenant() == tenant;
-    let mappings: Vec<_> = sources.iter().filter(mapped).collect();
+    let mappings: Vec<_> = sources.iter().filter(mapped).map(SourceConfig::said).collect();
     let said = (config, &settings.limits.pause_above, mappings);
     Some(Whom::of(format!("{OF_PUSH}{name}"), tenant, &said))
 }
