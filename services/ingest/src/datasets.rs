@@ -5,9 +5,10 @@
 //! Read in this order: what is declared ([`settings`]), what a file is made of ([`text`],
 //! [`layout`], [`cell`]), its rows ([`table`]) and what is wrong with them ([`judge`], [`finding`]),
 //! then one upload: its files ([`upload`]), the passes over them ([`plan`]), and [`load`], which
-//! writes. Uploads come by [`http`], by command, and by [`folder`]. What a dead letter is today,
-//! `again` says.
+//! writes. Uploads come by [`http`], whose they are says an [`account`], by command, and by
+//! [`folder`]. What a dead letter is today, `again` says.
 
+pub mod account;
 mod again;
 pub mod cell;
 pub mod finding;
@@ -21,6 +22,7 @@ pub mod plan;
 mod press;
 pub mod receipt;
 pub mod report;
+mod seats;
 pub mod settings;
 mod spool;
 pub mod table;
@@ -53,6 +55,14 @@ pub enum DatasetError {
         /// The set.
         set: String,
         /// Which limit, and where it is set.
+        reason: String,
+    },
+    /// Whoever uploads it is paused; what was written stays.
+    #[error("data set `{set}`: whoever uploads it is paused, because {reason}")]
+    Paused {
+        /// The set.
+        set: String,
+        /// Why.
         reason: String,
     },
     /// The log does not take it, or somebody said stop; what was written stays.

@@ -30,7 +30,7 @@ pub struct Whom {
 impl Whom {
     /// A source.
     pub fn source(config: &SourceConfig) -> Whom {
-        Whom::of(config.name.clone(), config.tenant(), config)
+        Whom::of(config.name.clone(), config.tenant(), &config.said())
     }
 
     /// Whoever has this name in the namespace; with another `config` it is somebody else.

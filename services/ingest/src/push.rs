@@ -2,9 +2,10 @@
 //! What is answered with 202 is durable in the log; what is refused has written nothing. It reads no
 //! file and asks no upstream.
 //!
-//! Read in this order: who may ([`settings`], `producers`), what a request says (`form`, `body`),
-//! what its events are (`read`, `cloud`, `builtin`, `mapped`, `take`), what is kept of them (`lot`,
-//! `keys`), who writes it (`appender`), and what a dead letter is today (`again`).
+//! Read in this order: who may ([`settings`], `producers`, `site`), what a request says (`form`,
+//! `body`, `room`), what its events are (`read`, `cloud`, `builtin`, `mapped`, `take`), what is kept
+//! of them (`lot`, `keys`), who writes it (`appender`), who may upload sets (`gate`), and what a dead
+//! letter is today (`again`).
 
 pub mod settings;
 
@@ -22,15 +23,17 @@ mod mapped;
 mod problem;
 mod producers;
 mod read;
+mod room;
+mod site;
 mod take;
 
 pub(crate) use again::Again;
-pub use gate::gate;
 pub use lot::Answer;
 pub use problem::{Refusal, Wrong};
 pub use producers::whom;
 pub use settings::{PushSettings, section, token_hash};
 
+use crate::datasets::http::Authorise;
 use crate::pause::{Counted, Guard};
 use crate::settings::SourceConfig;
 use appender::{Appender, Job, Outcome, Stopped};
@@ -44,6 +47,7 @@ use form::Form;
 use keys::{Key, Keys};
 use producers::{Producer, Producers};
 use read::Reader;
+use room::{Room, Share};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -51,19 +55,18 @@ use take::Taken;
 use tocsin_domain::{Id, Micros};
 use tocsin_service::{Metrics, Stop};
 use tocsin_stream::{Log, LogError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 /// The route.
 pub const ROUTE: &str = "/v1/events";
 
 /// Takes what is pushed.
 pub struct Push {
-    producers: Producers,
+    producers: Arc<Producers>,
     reader: Reader,
     keys: Arc<Keys>,
     queue: Sender<Job>,
-    /// In kibibytes of bodies.
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     max_body: usize,
     /// How long a body may take.
     patience: Duration,
@@ -126,11 +129,11 @@ impl Push {
         let appender = Appender::new(to, slot, metrics.clone(), now.clone())?;
         let (sender, queue) = std::sync::mpsc::channel();
         let push = Push {
-            producers,
+            producers: Arc::new(producers),
             reader,
             keys,
             queue: sender,
-            room: Arc::new(Semaphore::new(limits.queue_bytes >> 10)),
+            room: Room::new(limits.queue_bytes),
             max_body: limits.max_body_bytes,
             patience: body::PATIENCE,
             metrics,
@@ -142,6 +145,11 @@ impl Push {
     /// Who stands before each of the producers; somebody must keep looking after them.
     pub fn guards(&self) -> Vec<Arc<Guard>> {
         self.producers.guards()
+    }
+
+    /// Who may upload data sets, which counts as what they push.
+    pub fn gate(&self) -> Authorise {
+        gate::gate(self.producers.clone())
     }
 
     /// The route that takes events. Needs a tokio runtime.
@@ -184,12 +192,15 @@ impl Push {
         let producer = self.producers.find(&head.headers)?;
         producer.may(Instant::now())?;
         let form = Form::read(&head.headers, head.uri.query())?;
-        let room = self.room(body::expected(&head.headers, form.gzip, self.max_body)?)?;
-        let body = body::collect(body, self.max_body, self.patience).await?;
+        let mut share = self.room.enter(&producer.name)?;
+        // Who says how much will come need not send it in vain.
+        let announced = body::announced(&head.headers, self.max_body)?;
+        share.look(announced.unwrap_or_default())?;
+        let body = body::collect(body, &mut share, (self.max_body, self.patience)).await?;
         self.metrics.push_bytes(body.len() as u64);
         // Reading takes its time, and may look into the log: not on a thread that serves others.
         let push = self.clone();
-        let work = move || push.hand_over(&form, &producer, &body, room);
+        let work = move || push.hand_over(&form, &producer, body, share);
         let handed = tokio::task::spawn_blocking(work).await;
         match handed.unwrap_or_else(|error| Err(Refusal::later("internal", error.to_string())))? {
             Handed::Known(answer) => Ok(answer),
@@ -200,26 +211,16 @@ impl Push {
         }
     }
 
-    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let share = (bytes >> 10).max(1).min(u32::MAX as usize) as u32;
-        self.room.clone().try_acquire_many_owned(share).map_err(|_| {
-            Refusal::later("busy", "more waits to be written than the queue holds; send it again")
-        })
-    }
-
     fn hand_over(
         &self,
         form: &Form,
         producer: &Producer,
-        body: &[u8],
-        _room: OwnedSemaphorePermit,
+        body: Vec<u8>,
+        mut share: Share,
     ) -> Result<Handed, Refusal> {
-        let unpacked = match form.gzip {
-            true => &body::unpack(body, self.max_body)?,
-            false => body,
-        };
+        let body = self.unpacked(form, body, &mut share)?;
         let now = (self.now)();
-        let hash = Id::of("push-body", &[form.described().as_bytes(), unpacked]);
+        let hash = Id::of("push-body", &[form.described().as_bytes(), &body]);
         let key = match &form.key {
             None => None,
             Some(key) => match self.key(producer, key, hash, now)? {
@@ -227,12 +228,14 @@ impl Push {
                 Err(answer) => return Ok(Handed::Known(answer)),
             },
         };
-        let request = read::Request { form, producer, body: unpacked, hash, now };
+        let request = read::Request { form, producer, body: &body, hash, now };
         let read = self.reader.read(&request);
         // What is refused has cost as much.
         let events = read.as_ref().map_or_else(|refusal| refusal.wrong, |it| it.answer.received);
         producer.pushed(events.max(1), Instant::now());
         let Taken { mut lot, answer, dead } = read?;
+        drop(body);
+        share.turn_into(lot.bytes())?;
         // Only what would be written counts: of what is refused, its producer still has everything.
         let place = format!("POST {ROUTE}");
         let stopped = match producer.guard.count(answer.received, &dead, (&place, now)) {
@@ -249,11 +252,20 @@ impl Push {
             return Ok(Handed::Known(answer));
         }
         let (reply, waits) = oneshot::channel();
-        let job = Job { lot, answer, key, stopped, reply, _room };
+        let job = Job { lot, answer, key, stopped, reply, _share: share };
         match self.queue.send(job) {
             Ok(()) => Ok(Handed::Waits(waits)),
             Err(_) => Err(Refusal::later("stopping", "the process ends; send it again")),
         }
+    }
+
+    fn unpacked(&self, form: &Form, body: Vec<u8>, share: &mut Share) -> Result<Vec<u8>, Refusal> {
+        if !form.gzip {
+            return Ok(body);
+        }
+        let unpacked = body::unpack(&body, share, self.max_body)?;
+        share.less(body.len());
+        Ok(unpacked)
     }
 
     /// The request's key, held; or the answer that was given to it before.

@@ -174,6 +174,15 @@ impl Redriver {
         Ok(self.row(letter, name, place))
     }
 
+    /// A data set of which another upload has begun since its letters were read again: what was said
+    /// of them holds no more.
+    ///
+    /// # Errors
+    /// If the log does not answer.
+    pub fn overtaken(&self, log: &dyn Log) -> Result<Option<&str>, LogError> {
+        self.sets.overtaken(log)
+    }
+
     /// A row of a file or of an answer, or an answer as a whole.
     fn row(&mut self, letter: &DeadLetter, name: &str, (file, line): (&str, u64)) -> Outcome {
         let Some(source) = self.sources.get_mut(name) else {

@@ -1,6 +1,7 @@
 //! `[[sources]]` in `tocsin.toml`: how rows are read and what in them stands for what.
 
 mod preset;
+mod written;
 
 use crate::poison::Rate;
 pub use crate::poll::settings::Format;
@@ -9,7 +10,7 @@ use crate::sources;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tocsin_domain::{DEFAULT_TENANT, topics};
+use tocsin_domain::{DEFAULT_TENANT, Id, topics};
 use tocsin_service::config::{ConfigError, Document, Secret};
 
 /// One source. Texts under "mapping" are templates: `{column}`, text, or both.
@@ -175,6 +176,11 @@ pub struct SourceConfig {
     pub time_format: Option<OneOrMany>,
     /// IANA name; UTC if nothing is said.
     pub time_zone: Option<String>,
+
+    /// The hash of all this as it is written, its paths too: `--config` decides where they begin, and
+    /// may be spelt in many ways.
+    #[serde(skip)]
+    pub written: Option<Id>,
 }
 
 /// What rows become.
@@ -355,6 +361,7 @@ pub fn section(document: &Document) -> Result<Vec<SourceConfig>, ConfigError> {
         if source.tenant.is_none() && !tenant.is_empty() {
             source.tenant = Some(tenant.clone());
         }
+        source.note_as_written();
         source.folder = source.folder.take().map(|folder| document.resolve(&folder));
         source.archive = source.archive.take().map(|archive| document.resolve(&archive));
         let secrets = source.read_secrets(&|path| document.resolve(path));

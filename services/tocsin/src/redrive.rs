@@ -122,6 +122,13 @@ impl<'a> Redrive<'a> {
             }
             for some in fates.chunks(IN_ONE) {
                 if self.worker.is_some() {
+                    if let Some(set) = judge.overtaken(self.log)? {
+                        anyhow::bail!(
+                            "another upload of data set `{set}` has begun meanwhile, and rows of two \
+                             versions do not mix; what is committed stays, run the command again to \
+                             go on"
+                        );
+                    }
                     some.iter().try_for_each(|fate| self.put(fate))?;
                     self.commit()?;
                 }
@@ -261,10 +268,15 @@ pub fn of_one(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tocsin_domain::topics::Topics;
+    use tocsin_domain::TopicPartition;
+    use tocsin_domain::topics::{DATASETS_ROWS, Topics};
+    use tocsin_ingest::datasets::{Loader, Upload};
     use tocsin_stream::letters::Filter;
     use tocsin_stream::memory::MemoryLog;
     use tocsin_testkit::veil::Veiled;
+
+    const SET: &str = "[[datasets]]\nname = \"catalogue\"\n[[datasets.files]]\nname = \"columns\"\n\
+        types = { size = \"whole\" }\n";
 
     /// Otherwise a letter is driven twice.
     #[test]
@@ -298,5 +310,51 @@ mod tests {
         first.drop_all(&[letter.id], "no").unwrap();
         let letters = log.waited_for(|| Redrive::new(&*log, &settings, "b", Micros(3)).begin());
         assert_eq!(letters.unwrap().count(&Filter::default()), 0);
+    }
+
+    #[test]
+    fn an_upload_that_begins_in_between_ends_the_redrive_of_the_one_before() {
+        let log = MemoryLog::new();
+        log.create_topics(&Topics::builtin().iter().collect::<Vec<_>>()).unwrap();
+        let settings = |text: &str| Settings::parse(text, "t.toml", Micros(0)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let upload = |rows: &str| {
+            let path = directory.path().join("columns.csv");
+            std::fs::write(&path, format!("id,size\n{rows}")).unwrap();
+            let set = settings(SET).datasets.remove(0);
+            let upload = Upload::open(&set, &[path]).unwrap();
+            let loader = Loader::new(log.clone(), &set, Arc::new(|| Micros(1)));
+            loader.load(&upload, &mut || true).unwrap()
+        };
+        let rows = || {
+            let (mut found, log) = (0, &*log as &dyn Log);
+            for partition in 0..log.partitions(DATASETS_ROWS).unwrap() {
+                let scanned = log.scan_all(&TopicPartition::new(DATASETS_ROWS, partition), |_| {
+                    found += 1;
+                    Ok::<(), LogError>(())
+                });
+                scanned.unwrap();
+            }
+            found
+        };
+        let many = IN_ONE + 100;
+        upload(&(0..many).map(|n| format!("{n},1.5\n")).collect::<String>());
+        assert_eq!(rows(), 2, "all of them are dead, but for the notes");
+
+        let corrected = settings(&SET.replace("whole", "decimal"));
+        let mut redrive = Redrive::new(&*log, &corrected, "me", Micros(9));
+        let letters = redrive.begin().unwrap();
+        let wanted = letters.ids(&Filter::default());
+        assert_eq!(wanted.len(), many);
+        let mut told = 0;
+        let done = redrive.run(&letters, &wanted, &mut |_| {
+            if told == 0 {
+                upload("x,2\n");
+            }
+            told += 1;
+        });
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains("another upload of data set `catalogue` has begun"), "{error}");
+        assert_eq!((told, rows()), (IN_ONE, 2 + IN_ONE + 3), "what was committed before stays");
     }
 }

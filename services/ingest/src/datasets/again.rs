@@ -126,6 +126,24 @@ impl Again {
     }
 }
 
+impl Again {
+    /// A set of which another upload has begun since its letters were read.
+    ///
+    /// # Errors
+    /// If the log does not answer.
+    pub(crate) fn overtaken(&self, log: &dyn Log) -> Result<Option<&str>, LogError> {
+        for (name, version) in &self.versions {
+            let Some(set) = self.sets.get(name) else { continue };
+            let newest = receipt::of_set(log, set.tenant(), name)?.pop();
+            let is = |receipt: &Receipt| (receipt.upload, receipt.begun);
+            if newest.as_ref().map(is) != version.as_ref().map(|known| is(&known.receipt)) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl<'l> Letter<'l> {
     fn open(
         letter: &'l DeadLetter,

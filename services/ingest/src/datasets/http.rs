@@ -1,9 +1,11 @@
 //! `POST /v1/datasets/{name}`: an upload over HTTP, and what came of the last ones. What is answered
-//! with 201 is durable in the log; what is refused has written nothing of the set. Who may is asked
-//! of whoever joins this router to others.
+//! with 201 is durable in the log; what is refused has written nothing of the set, unless whoever
+//! sends it is paused on the way. Who may is asked of whoever joins this router to others.
 
+use super::account::Account;
 use super::load::{Loaded, Loader};
 use super::receipt::{self, Receipt};
+use super::seats::{AT_ONCE, OF_ONE, Seats};
 use super::settings::{DatasetConfig, FileConfig};
 use super::spool::{self, Refusal};
 use super::upload::Upload;
@@ -21,17 +23,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tocsin_domain::{Id, Micros};
 use tocsin_service::config::suggest;
 use tocsin_stream::{Log, LogError};
-use tokio::sync::Semaphore;
 
-/// How many uploads are received or written at a time.
-const AT_ONCE: usize = 4;
 /// How many uploads of a set are shown.
 const SHOWN: usize = 20;
 
-/// Says whether whoever sends these headers may upload and see the set, or ask at all if there is no
-/// such set; if not, the answer to give.
-pub type Authorise =
-    Arc<dyn Fn(&HeaderMap, Option<&DatasetConfig>) -> Result<(), Box<Response>> + Send + Sync>;
+/// Says who sends these headers, if they may upload and see the set, or ask at all if there is no such
+/// set; if not, the answer to give.
+pub type Authorise = Arc<dyn Fn(&HeaderMap, Option<&DatasetConfig>) -> Authorised + Send + Sync>;
+/// Whoever may, or that answer.
+pub type Authorised = Result<Arc<dyn Account>, Box<Response>>;
 
 /// Takes uploads.
 pub struct Uploads {
@@ -40,7 +40,7 @@ pub struct Uploads {
     spool: PathBuf,
     now: Arc<dyn Fn() -> Micros + Send + Sync>,
     authorise: Authorise,
-    room: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Uploads {
@@ -53,8 +53,7 @@ impl Uploads {
         now: Arc<dyn Fn() -> Micros + Send + Sync>,
     ) -> Uploads {
         let sets = sets.iter().map(|set| (set.clone(), Arc::default())).collect();
-        let room = Arc::new(Semaphore::new(AT_ONCE));
-        Uploads { log, sets, spool, now, authorise, room }
+        Uploads { log, sets, spool, now, authorise, seats: Arc::default() }
     }
 }
 
@@ -78,20 +77,20 @@ impl IntoResponse for Refused {
     }
 }
 
-/// A set, and whom to wait for before it is written.
-type Found<'u> = &'u (DatasetConfig, Arc<Mutex<()>>);
+/// A set, whom to wait for before it is written, and whoever asks.
+type Found<'u> = (&'u DatasetConfig, &'u Arc<Mutex<()>>, Arc<dyn Account>);
 
 impl Uploads {
     fn find(&self, name: &str, headers: &HeaderMap) -> Result<Found<'_>, Refused> {
         let found = self.sets.iter().find(|(set, _)| set.name == name);
-        (self.authorise)(headers, found.map(|(set, _)| set)).map_err(Refused)?;
-        let Some(found) = found else {
+        let account = (self.authorise)(headers, found.map(|(set, _)| set)).map_err(Refused)?;
+        let Some((set, turn)) = found else {
             let names = || self.sets.iter().map(|(set, _)| set.name.as_str());
             let meant = suggest(name, names()).map(|name| format!("; did you mean `{name}`?"));
             let text = format!("there is no such data set{}", meant.unwrap_or_default());
             return Err(problem((StatusCode::NOT_FOUND, "dataset", text)));
         };
-        Ok(found)
+        Ok((set, turn, account))
     }
 }
 
@@ -100,23 +99,30 @@ async fn take(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let (set, turn) = uploads.find(&name, request.headers())?;
-    let Ok(_room) = uploads.room.clone().try_acquire_owned() else {
-        let text = format!("{AT_ONCE} uploads are under way; send it again");
+    let (set, turn, account) = uploads.find(&name, request.headers())?;
+    account.may().map_err(Refused)?;
+    let Some(_seat) = uploads.seats.take(&account.guard().whom().name) else {
+        let text = format!(
+            "{AT_ONCE} uploads are under way, or {OF_ONE} of the same producer; send it again"
+        );
         return Err(problem((StatusCode::SERVICE_UNAVAILABLE, "busy", text)));
     };
     let given = spool::receive(request, set, &uploads.spool).await.map_err(problem)?;
     let (turn, set, log, now) =
         (turn.clone(), set.clone(), uploads.log.clone(), uploads.now.clone());
+    let of = account.clone();
     // It is written to its end even if whoever sent it goes away.
     let work = tokio::task::spawn_blocking(move || {
-        let _room = _room;
+        let _seat = _seat;
         let upload = Upload::of(&set, given)?;
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        Loader::new(log, &set, now).load(&upload, &mut || true)
+        Loader::new(log, &set, now).of(of).load(&upload, &mut || true)
     });
     match work.await {
         Ok(Ok(loaded)) => Ok(taken(&name, loaded)),
+        Ok(Err(DatasetError::Paused { reason, .. })) => {
+            Err(Refused(Box::new(account.paused(&reason))))
+        }
         Ok(Err(error)) => Err(problem(refusal(&error))),
         Err(error) => {
             tracing::error!(%error, dataset = name, "an upload has failed");
@@ -142,7 +148,7 @@ async fn list(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let (set, _) = uploads.find(&name, &headers)?;
+    let (set, ..) = uploads.find(&name, &headers)?;
     let (log, tenant, of) = (uploads.log.clone(), set.tenant().to_owned(), name.clone());
     let found = ask(move || receipt::of_set(&*log, &tenant, &of)).await?;
     let file = |file: &FileConfig| {
@@ -191,7 +197,7 @@ async fn anomalies(
 
 impl Uploads {
     async fn receipt(&self, name: &str, id: &str, headers: &HeaderMap) -> Result<Receipt, Refused> {
-        let (set, _) = self.find(name, headers)?;
+        let (set, ..) = self.find(name, headers)?;
         let none = || {
             let text = "there is no such upload".to_owned();
             problem((StatusCode::NOT_FOUND, "upload", text))
@@ -231,6 +237,7 @@ fn refusal(error: &DatasetError) -> Refusal {
     let (status, code) = match error {
         DatasetError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
         DatasetError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+        DatasetError::Paused { .. } => (StatusCode::SERVICE_UNAVAILABLE, "paused"),
         DatasetError::Ingest(IngestError::Fenced { .. }) => (StatusCode::CONFLICT, "other-upload"),
         DatasetError::Ingest(error) => return away(&error.to_string()),
     };

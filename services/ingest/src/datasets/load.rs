@@ -2,6 +2,7 @@
 //! one goes on exactly where it was and the same bytes add nothing. The note that a set is closed
 //! comes with the last rows, once every file was read to its end.
 
+use super::account::Account;
 use super::plan::{GoOn, Plan};
 use super::press::Press;
 use super::receipt::{self, Receipt};
@@ -28,6 +29,7 @@ pub struct Loader {
     now: Arc<dyn Fn() -> Micros + Send + Sync>,
     again: bool,
     rows_at_once: u64,
+    account: Option<Arc<dyn Account>>,
 }
 
 /// What came of an upload.
@@ -74,7 +76,14 @@ impl Loader {
         set: &DatasetConfig,
         now: Arc<dyn Fn() -> Micros + Send + Sync>,
     ) -> Loader {
-        Loader { log, set: set.clone(), now, again: false, rows_at_once: BATCH_ROWS }
+        let (set, rows_at_once) = (set.clone(), BATCH_ROWS);
+        Loader { log, set, now, again: false, rows_at_once, account: None }
+    }
+
+    /// Whose rows they are; nobody's who could be paused, if nothing is said.
+    #[must_use]
+    pub fn of(self, account: Arc<dyn Account>) -> Loader {
+        Loader { account: Some(account), ..self }
     }
 
     /// Whether uploads that were written before are written again, from their start.
@@ -108,7 +117,7 @@ impl Loader {
     ///
     /// # Errors
     /// What it is refused for as a whole, before anything is written; if the log does not answer;
-    /// or if `go_on` says no, with what was committed staying.
+    /// or if `go_on` says no or whose it is is paused, with what was committed staying.
     pub fn load(&self, upload: &Upload, go_on: &mut GoOn<'_>) -> Result<Loaded, DatasetError> {
         let plan = Plan::of(&self.set, upload, go_on)?;
         let mut from_start = self.again;
@@ -133,6 +142,9 @@ impl Loader {
         from_start: &mut bool,
         go_on: &mut GoOn<'_>,
     ) -> Result<Loaded, Ending> {
+        if let Some(reason) = self.account.as_ref().and_then(|account| account.guard().shut()) {
+            return Err(paused(&self.set, &reason));
+        }
         let (tenant, set) = (self.set.tenant(), self.set.name.as_str());
         // The worker shuts out every upload of the set before this one, so that no two mix.
         let id = format!("dataset-{tenant}-{set}");
@@ -151,14 +163,15 @@ impl Loader {
         let begun = (self.now)().max(after.unwrap_or_default());
         let receipt = open.cloned().unwrap_or_else(|| Receipt::begin(plan.id, begun));
         let resumed = open.map(|receipt| receipt.rows);
-        let mut press = Press::new(&*self.log, &self.set, worker, receipt)?;
+        let of = (&self.set, self.account.as_deref());
+        let mut press = Press::new(&*self.log, of, worker, receipt)?;
         if resumed.is_none() {
             press.border(DatasetRowKind::Opened, &opened(plan));
             press.commit(&*self.now)?;
             *from_start = false;
         }
         let report = plan.walk::<Ending>(&mut |_| {}, &mut |line| {
-            press.line(line);
+            press.line(line, &*self.now)?;
             if press.is_full(self.rows_at_once) {
                 press.commit(&*self.now)?;
                 if !go_on() {
@@ -172,6 +185,10 @@ impl Loader {
         press.commit(&*self.now)?;
         Ok(Loaded { upload: plan.id, known: false, resumed, report })
     }
+}
+
+pub(super) fn paused(set: &DatasetConfig, reason: &str) -> Ending {
+    DatasetError::Paused { set: set.name.clone(), reason: reason.to_owned() }.into()
 }
 
 /// What the note says that a set is opened: the upload, and the name of each file.

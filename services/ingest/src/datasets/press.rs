@@ -1,8 +1,10 @@
 //! The open transaction of an upload, and how far it is. What an earlier try had written goes by
-//! and is not written again; where one row ends and the next begins, it may be cut.
+//! and is not written again; where one row ends and the next begins, it may be cut. The row with which
+//! too many are dead is the last one, and the pause is committed with it.
 
+use super::account::Account;
 use super::again::Head;
-use super::load::Ending;
+use super::load::{Ending, paused};
 use super::plan::{Fate, Line};
 use super::receipt::{self, Receipt};
 use super::report::Report;
@@ -10,6 +12,7 @@ use super::settings::DatasetConfig;
 use super::table::Fault;
 use crate::cursor;
 use crate::mapping::DEAD_LETTER_CAP;
+use crate::pause::Counted;
 use crate::redrive::OF_SET;
 use crate::source::IngestError;
 use tocsin_domain::dead_letter::DeadLetter;
@@ -25,6 +28,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Writes one upload.
 pub(super) struct Press<'l> {
     set: &'l DatasetConfig,
+    account: Option<&'l dyn Account>,
     worker: Box<dyn Worker>,
     transaction: Transaction,
     rows: usize,
@@ -44,7 +48,7 @@ impl<'l> Press<'l> {
     /// Goes on after what `receipt` says.
     pub(super) fn new(
         log: &dyn Log,
-        set: &'l DatasetConfig,
+        (set, account): (&'l DatasetConfig, Option<&'l dyn Account>),
         worker: Box<dyn Worker>,
         receipt: Receipt,
     ) -> Result<Press<'l>, Ending> {
@@ -58,6 +62,7 @@ impl<'l> Press<'l> {
         subject_key(&mut key, set.tenant(), &set.name);
         Ok(Press {
             set,
+            account,
             worker,
             transaction,
             rows,
@@ -97,11 +102,39 @@ impl<'l> Press<'l> {
     }
 
     /// A row, unless it is written already.
-    pub(super) fn line(&mut self, line: Line<'_>) {
-        self.seen += 1;
-        if self.seen <= self.receipt.rows {
-            return;
+    pub(super) fn line(&mut self, line: Line<'_>, now: &dyn Fn() -> Micros) -> Result<(), Ending> {
+        if self.seen < self.receipt.rows {
+            self.seen += 1;
+            return Ok(());
         }
+        let counted = self.count(&line);
+        if let Counted::Shut(reason) = counted {
+            self.commit(now)?;
+            return Err(paused(self.set, &reason));
+        }
+        self.seen += 1;
+        self.write(&line);
+        let (Counted::Over(_, pause), Some(account)) = (counted, self.account) else {
+            return Ok(());
+        };
+        let whom = account.guard().whom();
+        pause.write(whom, &mut self.transaction, self.receipts).map_err(IngestError::Commit)?;
+        self.commit(now)?;
+        Err(paused(self.set, &pause.reason))
+    }
+
+    /// Whether whose row it is is paused, or is with it.
+    fn count(&self, line: &Line<'_>) -> Counted {
+        let dead: &[usize] = match line.fate {
+            Fate::Blank => return Counted::Fine,
+            Fate::Event(_) => &[],
+            Fate::Dead(_) => &[0],
+        };
+        let count = |account: &dyn Account| account.guard().count(1, dead, (line.name, self.now));
+        self.account.map_or(Counted::Fine, count)
+    }
+
+    fn write(&mut self, line: &Line<'_>) {
         self.open = (self.open.0 + 1, self.open.1 + line.raw.len());
         let (tenant, set) = (self.set.tenant(), self.set.name.as_str());
         let place = (line.file, line.line, &*line.raw);
@@ -120,7 +153,7 @@ impl<'l> Press<'l> {
                 source: set,
             }),
             Fate::Dead(fault) => {
-                let letter = self.letter(id("dead-letter", self.set, place), &line, fault);
+                let letter = self.letter(id("dead-letter", self.set, place), line, fault);
                 let builder = self.transaction.to(self.dead, &letter.key);
                 builder.push_with(&letter.key, |out| wire::write(&letter, out));
             }
@@ -177,6 +210,9 @@ impl<'l> Press<'l> {
         self.transaction.time = self.now;
         crash::point("dataset-commit");
         self.try_commit()?;
+        if let Some(account) = self.account {
+            account.wrote(self.open.0);
+        }
         self.open = (0, 0);
         self.now = now();
         Ok(())

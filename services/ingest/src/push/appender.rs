@@ -4,6 +4,7 @@
 
 use super::keys::{self, Given, Key, Keys};
 use super::lot::{Answer, DEAD, Lot};
+use super::room::Share;
 use super::settings::Pushed;
 use crate::cursor;
 use crate::pause::{Guard, Pause};
@@ -14,7 +15,7 @@ use tocsin_domain::topics::DEAD_LETTERS;
 use tocsin_domain::{Id, Micros};
 use tocsin_service::{Metrics, Stop};
 use tocsin_stream::{CommitError, Log, LogError, Transaction, Worker, WorkerSpec};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 /// How much one transaction takes, about.
 const GROUP_BYTES: usize = 8 << 20;
@@ -33,8 +34,8 @@ pub(super) struct Job {
     /// Why only its first dead letters are written, and nothing is taken in.
     pub(super) stopped: Option<Stopped>,
     pub(super) reply: oneshot::Sender<Outcome>,
-    /// Its share of the queue, given back when it is done.
-    pub(super) _room: OwnedSemaphorePermit,
+    /// Its share of the room, given back when it is done.
+    pub(super) _share: Share,
 }
 
 /// A producer that is paused by what it has pushed.
@@ -282,9 +283,9 @@ impl Job {
 
     /// Who asked may have gone; then the key tells them when they come again.
     fn reply(self, outcome: Outcome) {
-        let Job { reply, key, _room, .. } = self;
+        let Job { reply, key, _share, .. } = self;
         // A key is free before its answer is read, so that who asks again at once is not refused.
-        drop((key, _room));
+        drop((key, _share));
         let _ = reply.send(outcome);
     }
 }

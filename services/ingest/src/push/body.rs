@@ -1,7 +1,9 @@
 //! A body, as it comes over the wire: at most so many bytes, packed or not, within so much time. It
-//! stops at the limit; nothing is unpacked beyond it.
+//! stops at the limit; nothing is unpacked beyond it. Room is taken for what has come, not for what is
+//! announced: who is slow holds no more than they have sent.
 
 use super::problem::Refusal;
+use super::room::Share;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
 use flate2::read::MultiGzDecoder;
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 /// How long a body may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How many bytes are unpacked at a time.
+const PIECE: usize = 32 << 10;
 
 fn too_large(most: usize) -> Refusal {
     let detail =
@@ -18,37 +22,43 @@ fn too_large(most: usize) -> Refusal {
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
 }
 
-/// How many bytes a body will have in memory; as many as are allowed if nobody knows.
-pub(super) fn expected(headers: &HeaderMap, gzip: bool, most: usize) -> Result<usize, Refusal> {
+/// How many bytes will come, if somebody says so.
+pub(super) fn announced(headers: &HeaderMap, most: usize) -> Result<Option<usize>, Refusal> {
     let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     match said {
         Some(length) if length > most => Err(too_large(most)),
-        Some(length) if gzip => Ok(length + most),
-        Some(length) => Ok(length),
-        None => Ok(most),
+        said => Ok(said),
     }
 }
 
-/// All of it, within so much time.
+/// All of it, within so much time; the share grows with it.
 pub(super) async fn collect(
     body: Body,
-    most: usize,
-    patience: Duration,
+    share: &mut Share,
+    (most, patience): (usize, Duration),
 ) -> Result<Vec<u8>, Refusal> {
-    let read = tokio::time::timeout(patience, gather(body.into_data_stream(), most)).await;
+    let gathered = gather(body.into_data_stream(), share, most);
+    let read = tokio::time::timeout(patience, gathered).await;
     read.unwrap_or_else(|_| {
         let detail = format!("the body was not there after {} s", patience.as_secs_f32());
         Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow", detail))
     })
 }
 
-async fn gather(mut stream: BodyDataStream, most: usize) -> Result<Vec<u8>, Refusal> {
+async fn gather(
+    mut stream: BodyDataStream,
+    share: &mut Share,
+    most: usize,
+) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     loop {
         match stream.try_next().await {
             Ok(None) => return Ok(bytes),
             Ok(Some(piece)) if bytes.len() + piece.len() > most => return Err(too_large(most)),
-            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+            Ok(Some(piece)) => {
+                share.more(piece.len())?;
+                bytes.extend_from_slice(&piece);
+            }
             Err(error) => {
                 let detail = format!("the body ended early: {error}");
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, "cut", detail));
@@ -57,16 +67,22 @@ async fn gather(mut stream: BodyDataStream, most: usize) -> Result<Vec<u8>, Refu
     }
 }
 
-/// Unpacked.
-pub(super) fn unpack(packed: &[u8], most: usize) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
-    let read = MultiGzDecoder::new(packed).take(most as u64 + 1).read_to_end(&mut bytes);
-    match read {
-        Ok(_) if bytes.len() > most => Err(too_large(most)),
-        Ok(_) => Ok(bytes),
-        Err(error) => {
-            let detail = format!("the body cannot be unpacked: {error}");
-            Err(Refusal::new(StatusCode::BAD_REQUEST, "gzip", detail))
+/// Unpacked; the share has both then.
+pub(super) fn unpack(packed: &[u8], share: &mut Share, most: usize) -> Result<Vec<u8>, Refusal> {
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE]);
+    let mut unpacked = MultiGzDecoder::new(packed);
+    loop {
+        match unpacked.read(&mut piece) {
+            Ok(0) => return Ok(bytes),
+            Ok(read) if bytes.len() + read > most => return Err(too_large(most)),
+            Ok(read) => {
+                share.more(read)?;
+                bytes.extend_from_slice(&piece[..read]);
+            }
+            Err(error) => {
+                let detail = format!("the body cannot be unpacked: {error}");
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, "gzip", detail));
+            }
         }
     }
 }

@@ -1,40 +1,59 @@
-//! Who may upload data sets: whoever may push their rows. It takes no upload itself.
+//! Who may upload data sets: whoever may push their rows. What they upload counts as theirs: who is
+//! paused or in debt waits, rows are paid for, and dead letters may pause. It takes no upload itself.
 
 use super::problem::Refusal;
-use super::producers::Producers;
-use super::settings::{PushSettings, Pushed};
+use super::producers::{Producer, Producers};
+use super::settings::Pushed;
 use crate::datasets::DatasetConfig;
+use crate::datasets::account::Account;
 use crate::datasets::http::Authorise;
+use crate::pause::Guard;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Says who may upload and see which set, by the tokens of `settings`. An upload is judged as a whole,
-/// so that it neither pauses a producer nor waits for one.
-///
-/// # Errors
-/// What is wrong with the settings.
-pub fn gate(settings: &PushSettings) -> Result<Authorise, String> {
-    let producers = Producers::new(settings, &[])?;
-    Ok(Arc::new(move |headers, set| {
-        may(&producers, headers, set).map_err(|refusal| Box::new(refusal.into_response()))
-    }))
+/// Says who may upload and see which set.
+pub(super) fn gate(producers: Arc<Producers>) -> Authorise {
+    Arc::new(move |headers, set| match find(&producers, headers, set) {
+        Ok(producer) => Ok(producer),
+        Err(refusal) => Err(Box::new(refusal.into_response())),
+    })
 }
 
-fn may(
+fn find(
     producers: &Producers,
     headers: &HeaderMap,
     set: Option<&DatasetConfig>,
-) -> Result<(), Refusal> {
+) -> Result<Arc<Producer>, Refusal> {
     let producer = producers.find(headers)?;
-    producer.may(Instant::now())?;
-    let Some(set) = set else { return Ok(()) };
+    let Some(set) = set else { return Ok(producer) };
     let scope = |reason| Refusal::new(StatusCode::FORBIDDEN, "scope", reason);
     if producer.tenant != set.tenant() {
         return Err(scope("the producer is of another tenant than the data set".to_owned()));
     }
-    producer.out_of_scope(Pushed::DatasetRow, &set.name).map_or(Ok(()), |why| Err(scope(why)))
+    match producer.out_of_scope(Pushed::DatasetRow, &set.name) {
+        None => Ok(producer),
+        Some(why) => Err(scope(why)),
+    }
+}
+
+impl Account for Producer {
+    fn may(&self) -> Result<(), Box<Response>> {
+        Producer::may(self, Instant::now()).map_err(|refusal| Box::new(refusal.into_response()))
+    }
+
+    fn paused(&self, reason: &str) -> Response {
+        Producer::paused(self, reason).into_response()
+    }
+
+    fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    fn wrote(&self, rows: u64) {
+        self.pushed(usize::try_from(rows).unwrap_or(usize::MAX), Instant::now());
+    }
 }
 
 #[cfg(test)]
@@ -50,12 +69,13 @@ mod tests {
         let with = |more: &str| {
             let text = format!("[[producers]]\nname = \"p\"\ntoken_sha256 = \"{hash}\"\n{more}");
             let document = Document::parse(&text, "t.toml").unwrap();
-            gate(&crate::push::section(&document).unwrap()).unwrap()
+            let settings = crate::push::section(&document).unwrap();
+            gate(Arc::new(Producers::new(&settings, &[]).unwrap()))
         };
         let (set, mut headers) = (set(""), HeaderMap::new());
         let rows = "events = [\"dataset-row\"]\n";
         let status = |gate: &Authorise, headers: &HeaderMap, set: Option<&DatasetConfig>| {
-            gate(headers, set).map_or_else(|answer| answer.status().as_u16(), |()| 200)
+            gate(headers, set).map_or_else(|answer| answer.status().as_u16(), |_| 200)
         };
         assert_eq!(status(&with(rows), &headers, None), 401, "no token");
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer hello"));

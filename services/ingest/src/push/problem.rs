@@ -58,8 +58,10 @@ impl Refusal {
     /// The producer is paused, and why; `name` is what `tocsin dlq` calls it.
     pub fn paused(name: &str, reason: &str) -> Refusal {
         let detail = format!(
-            "the producer is paused, because {reason}; keep the events and send them again later.              `tocsin dlq list --source {name}` shows what was wrong; it goes on after `tocsin dlq \
-             resume {name}`, or when its configuration changes"
+            "the producer is paused, because {reason}; keep the events and send them again later. \
+             `tocsin dlq list --source {name}` shows what was wrong, and `--source dataset:SET` what \
+             was in a data set that it has uploaded; it goes on after `tocsin dlq resume {name}`, or \
+             when its configuration changes"
         );
         let refusal = Refusal::later("paused", detail);
         Refusal { retry_after: Some(WHILE_PAUSED), ..refusal }

@@ -3,6 +3,7 @@
 
 use super::problem::Refusal;
 use super::settings::{ProducerConfig, PushSettings, Pushed, parse_hash, token_hash};
+use super::site;
 use crate::pause::{Guard, Whom};
 use crate::poison::Rate;
 use crate::redrive::OF_PUSH;
@@ -43,7 +44,7 @@ pub fn whom(settings: &PushSettings, sources: &[SourceConfig], name: &str) -> Op
     }
     let tenant = config.map_or(settings.tenant.as_str(), ProducerConfig::tenant);
     let mapped = |source: &&SourceConfig| source.kind == "json-lines" && source.tenant() == tenant;
-    let mappings: Vec<_> = sources.iter().filter(mapped).collect();
+    let mappings: Vec<_> = sources.iter().filter(mapped).map(SourceConfig::said).collect();
     let said = (config, &settings.limits.pause_above, mappings);
     Some(Whom::of(format!("{OF_PUSH}{name}"), tenant, &said))
 }
@@ -98,14 +99,16 @@ impl Producers {
         all.find(|producer| format!("{}/{}", producer.tenant, producer.name) == whose)
     }
 
-    /// Who shows this token; who shows none is refused unless none is needed.
+    /// Who shows this token; who shows none is refused unless none is needed, and it is no page of
+    /// another site.
     pub(super) fn find(&self, headers: &HeaderMap) -> Result<Arc<Producer>, Refusal> {
         let refuse = |detail| Err(Refusal::new(StatusCode::UNAUTHORIZED, "token", detail));
         let mut shown = headers.get_all(AUTHORIZATION).iter();
         let shown = match (shown.next(), shown.next()) {
             (None, _) => {
                 let none = "no token was shown; send `Authorization: Bearer` and the token";
-                return self.anyone.clone().map_or_else(|| refuse(none), Ok);
+                let Some(anyone) = &self.anyone else { return refuse(none) };
+                return site::from_here(headers).map(|()| anyone.clone());
             }
             (Some(one), None) => one.as_bytes(),
             (Some(_), Some(_)) => return refuse("there are two headers `Authorization`; send one"),

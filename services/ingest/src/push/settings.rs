@@ -34,13 +34,14 @@ pub struct PushConfig {
     /// An address of its own; without one, that of the pages in `up`, and [`PushConfig::ADDRESS`]
     /// in `ingest`.
     pub listen: Option<SocketAddr>,
-    /// Whether whoever is on this machine may push without a token.
+    /// Whether whoever is on this machine may push without a token; no page of another site.
     pub without_token: bool,
     /// The most bytes of a body, packed or not.
     pub max_body_bytes: usize,
     /// The most events of a request.
     pub max_events: usize,
-    /// The most bytes of bodies that wait to be written; what comes beyond is sent away for a while.
+    /// The most bytes of bodies that are being received or wait to be written; what comes beyond is
+    /// sent away for a while.
     pub queue_bytes: usize,
     /// The most idempotency keys that are remembered; the oldest go first.
     pub idempotency_keys: usize,
@@ -239,8 +240,10 @@ impl PushConfig {
         if self.max_body_bytes > 1 << 30 || self.queue_bytes > 1 << 38 {
             return Some("`max_body_bytes` may be 1 GiB at most, `queue_bytes` 256 GiB".to_owned());
         }
-        if self.queue_bytes < self.max_body_bytes {
-            return Some("`queue_bytes` must hold one body at least, `max_body_bytes`".to_owned());
+        if self.queue_bytes / 4 < self.max_body_bytes {
+            let text = "`queue_bytes` must be four times `max_body_bytes` at least: a body may be \
+                        there packed and unpacked, and one producer has half of the room at most";
+            return Some(text.to_owned());
         }
         if let Err(fault) = Rate::of(self.pause_above.as_deref()) {
             return Some(fault);
@@ -285,7 +288,7 @@ mod tests {
             ("\"shop\"", "\"sh op\"", "its name must be letters"),
             ("events", "per_second = 0\nevents", "`per_second` is 0"),
             ("[push]", "[push]\nwithout_token = true\nmax_events = 0", "`max_events` must be at"),
-            ("[push]", "[push]\nqueue_bytes = 1", "`queue_bytes` must hold one body"),
+            ("[push]", "[push]\nqueue_bytes = 16_777_215", "`queue_bytes` must be four times"),
             ("[push]", "[push]\npause_above = \"5\"", "in push: `pause_above` is \"5\""),
             ("events", "pause_above = \"x\"\nevents", "in producers.shop: `pause_above` is"),
             ("[push]", "[push]\nqeue_bytes = 1", "did you mean `queue_bytes`?"),

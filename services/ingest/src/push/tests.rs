@@ -2,10 +2,15 @@
 
 mod again;
 mod hostile;
+mod hostile_requests;
 mod paused;
+mod room;
+mod uploads;
 
 use super::settings::Pushed;
 use super::*;
+use crate::datasets::http::{self, Uploads};
+use crate::datasets::{self, DatasetConfig};
 use crate::settings::section as sources_section;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -62,6 +67,8 @@ struct World {
     stop: Stop,
     guards: Vec<Arc<Guard>>,
     metrics: Arc<Metrics>,
+    room: Arc<Room>,
+    _spool: tempfile::TempDir,
     writer: Option<JoinHandle<Result<(), String>>>,
     _runtime: tokio::runtime::Runtime,
 }
@@ -74,10 +81,11 @@ struct Got {
     body: serde_json::Value,
 }
 
-fn configured(text: &str) -> (PushSettings, Vec<SourceConfig>) {
+fn configured(text: &str) -> (PushSettings, Vec<SourceConfig>, Vec<DatasetConfig>) {
     let hash: String = token_hash(b"s3cret").iter().map(|b| format!("{b:02x}")).collect();
     let document = Document::parse(&text.replace("HASH", &hash), "t.toml").unwrap();
-    (section(&document).unwrap(), sources_section(&document).unwrap())
+    let sets = datasets::section(&document).unwrap();
+    (section(&document).unwrap(), sources_section(&document).unwrap(), sets)
 }
 
 fn new_log() -> Arc<MemoryLog> {
@@ -101,12 +109,15 @@ impl World {
     }
 
     fn of(log: Arc<MemoryLog>, text: &str, patience: Duration) -> World {
-        let (settings, sources) = configured(text);
+        let (settings, sources, sets) = configured(text);
         let (shared, now) = (log.clone() as Arc<dyn Log>, Arc::new(|| Micros(1_000_000)));
-        let metrics = Metrics::new();
-        let made = Push::new(&shared, (&settings, &sources), 0, metrics.clone(), now);
+        let (metrics, spool) = (Metrics::new(), tempfile::tempdir().unwrap());
+        let made = Push::new(&shared, (&settings, &sources), 0, metrics.clone(), now.clone());
         let (push, writer) = made.map_err(|error| error.to_string()).unwrap();
         let (guards, push) = (push.guards(), Push { patience, ..push });
+        let (room, path) = (push.room.clone(), spool.path().to_owned());
+        let uploads = http::router(Uploads::new(shared, &sets, path, push.gate(), now));
+        let router = push.router().merge(uploads);
         let stop = Stop::new();
         let token = stop.clone();
         let writer = writer.patience(Duration::from_millis(300));
@@ -116,8 +127,9 @@ impl World {
         let runtime = runtime.unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
-        runtime.spawn(tocsin_service::http::serve(listener, push.router(), stop.clone()));
-        World { log, at, stop, guards, metrics, writer: Some(writer), _runtime: runtime }
+        runtime.spawn(tocsin_service::http::serve(listener, router, stop.clone()));
+        let (writer, _spool, _runtime) = (Some(writer), spool, runtime);
+        World { log, at, stop, guards, metrics, room, _spool, writer, _runtime }
     }
 
     fn open() -> World {
@@ -129,10 +141,15 @@ impl World {
     }
 
     fn ask(&self, method: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
-        let length = body.len();
-        let mut head = format!(
-            "{method} /v1/events{query} HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: {length}\r\n"
-        );
+        self.ask_at(&format!("{method} /v1/events{query}"), headers, body)
+    }
+
+    fn ask_at(&self, what: &str, headers: &[(&str, &str)], body: &[u8]) -> Got {
+        let (length, mut head) = (body.len(), format!("{what} HTTP/1.1\r\n"));
+        if headers.iter().all(|(name, _)| *name != "host") {
+            head += "host: localhost\r\n";
+        }
+        head += &format!("connection: close\r\ncontent-length: {length}\r\n");
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -602,12 +619,12 @@ fn every_wrong_request_is_refused_with_what_is_allowed() {
     );
     let chunk = format!("{:x}\r\n{}\r\n", big.len(), String::from_utf8(big).unwrap());
     let chunked = format!(
-        "POST /v1/events HTTP/1.1\r\nhost: t\r\nconnection: close\r\ntransfer-encoding: chunked\r\n{}: {}\r\n\r\n{chunk}0\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n{}: {}\r\n\r\n{chunk}0\r\n\r\n",
         STRUCTURED.0, STRUCTURED.1
     );
     assert_eq!(world.raw(chunked.as_bytes()).status, 413, "also if nobody says how long it is");
     let many: String = (0..300).map(|n| format!("x-{n}: y\r\n")).collect();
-    let many = format!("POST /v1/events HTTP/1.1\r\nhost: t\r\n{many}\r\n");
+    let many = format!("POST /v1/events HTTP/1.1\r\nhost: localhost\r\n{many}\r\n");
     assert_eq!(world.raw(many.as_bytes()).status, 431);
 }
 
@@ -658,7 +675,7 @@ fn a_full_queue_sends_away_and_takes_again_when_there_is_room() {
         open.recv().unwrap();
         None
     });
-    let push = "[push]\nwithout_token = true\nmax_body_bytes = 1024\nqueue_bytes = 1024";
+    let push = "[push]\nwithout_token = true\nmax_body_bytes = 1024\nqueue_bytes = 4096";
     let world = Arc::new(World::on(log, push));
     let first = {
         let world = world.clone();
@@ -678,7 +695,7 @@ fn a_full_queue_sends_away_and_takes_again_when_there_is_room() {
 fn bodies_that_never_end_are_given_up_and_others_are_served_meanwhile() {
     let open = "[push]\nwithout_token = true";
     let world = World::patient(new_log(), open, Duration::from_millis(700));
-    let head = "POST /v1/events HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\
+    let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
         content-type: application/cloudevents+json\r\ncontent-length: 1000\r\n\r\n";
     let slow = |_| {
         let mut stream = TcpStream::connect(world.at).unwrap();

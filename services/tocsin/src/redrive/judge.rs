@@ -54,6 +54,11 @@ impl Judge {
         self
     }
 
+    /// A data set of which another upload has begun since its letters were judged.
+    pub fn overtaken(&self, log: &dyn Log) -> Result<Option<&str>, LogError> {
+        self.redriver.overtaken(log)
+    }
+
     /// What comes of a letter. Without a log it is not looked what it refers to.
     pub fn judge(
         &mut self,

@@ -11,13 +11,13 @@ use crate::vitals::Vitals;
 use anyhow::Context;
 use std::net::TcpListener;
 use std::sync::Arc;
-use tocsin_ingest::datasets::http::{self, Uploads};
+use tocsin_ingest::datasets::http::{self, Authorise, Uploads};
 use tocsin_ingest::folders::News;
 use tocsin_ingest::own_topics::is_topic;
 use tocsin_ingest::pause::{self, Guard};
 use tocsin_ingest::poll::account;
 use tocsin_ingest::push::settings::PushConfig;
-use tocsin_ingest::push::{self, Push, PushError, ROUTE};
+use tocsin_ingest::push::{Push, PushError, ROUTE};
 use tocsin_ingest::{Folders, Office, Poller, SourceConfig};
 
 /// Files, answers, pushes and topics of others to events.
@@ -119,7 +119,8 @@ fn start_push(host: &mut Host) -> anyhow::Result<Vec<Arc<Guard>>> {
     let stop = host.stop.clone();
     host.spawn("push", move || writer.run(&stop))?;
     let guards = push.guards();
-    let router = push.router().merge(uploads(host)?);
+    let uploads = uploads(host, push.gate())?;
+    let router = push.router().merge(uploads);
     match own {
         None => host.beside = std::mem::take(&mut host.beside).merge(router),
         Some(at) => {
@@ -137,7 +138,7 @@ fn start_push(host: &mut Host) -> anyhow::Result<Vec<Arc<Guard>>> {
 }
 
 /// Takes data sets from whoever may push their rows.
-fn uploads(host: &Host) -> anyhow::Result<axum::Router> {
+fn uploads(host: &Host, gate: Authorise) -> anyhow::Result<axum::Router> {
     let spool = match &host.backend.data {
         Some(data) => data.join("uploads"),
         None => std::env::temp_dir(),
@@ -145,9 +146,8 @@ fn uploads(host: &Host) -> anyhow::Result<axum::Router> {
     std::fs::create_dir_all(&spool).with_context(|| {
         format!("cannot make {}, where uploads lie while they are read", spool.display())
     })?;
-    let settings = &host.settings;
-    let gate = push::gate(&settings.push).map_err(|text| Exit::error(Kind::Configuration, text))?;
-    let uploads = Uploads::new(host.log(), &settings.datasets, spool, gate, Arc::new(facts::now));
+    let sets = &host.settings.datasets;
+    let uploads = Uploads::new(host.log(), sets, spool, gate, Arc::new(facts::now));
     Ok(http::router(uploads))
 }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::datasets::tests::{dead, memory_log, rows, set};
+use crate::pause::{Guard, Whom};
+use crate::poison::Rate;
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,12 +20,33 @@ struct Server {
     _runtime: tokio::runtime::Runtime,
 }
 
+/// Somebody who is never paused.
+struct Anyone(Guard);
+
+impl Account for Anyone {
+    fn may(&self) -> Result<(), Box<Response>> {
+        Ok(())
+    }
+
+    fn paused(&self, reason: &str) -> Response {
+        panic!("{reason}")
+    }
+
+    fn guard(&self) -> &Guard {
+        &self.0
+    }
+
+    fn wrote(&self, _: u64) {}
+}
+
 fn serve(set: DatasetConfig) -> Server {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (log, spool) = (memory_log(), tempfile::tempdir().unwrap());
-    let authorise: Authorise = Arc::new(|headers, _| match headers.get("authorization") {
-        Some(given) if given == "Bearer good" => Ok(()),
+    let (whom, never) = (Whom::of("push:p".to_owned(), "", &()), Rate::of(Some("100%")).unwrap());
+    let anyone = Arc::new(Anyone(Guard::new(whom, never)));
+    let authorise: Authorise = Arc::new(move |headers, _| match headers.get("authorization") {
+        Some(given) if given == "Bearer good" => Ok(anyone.clone()),
         _ => Err(Box::new(StatusCode::UNAUTHORIZED.into_response())),
     });
     let now = Arc::new(|| Micros(1_000_000));

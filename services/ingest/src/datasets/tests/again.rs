@@ -158,3 +158,27 @@ fn a_letter_of_an_older_upload_stays_dead_and_so_does_what_cannot_be_read() {
     let found = each(&[fixed], Some(&*log), &letters[..1]).remove(0);
     assert_eq!((found.dead, found.events.len()), (None, 1));
 }
+
+#[test]
+fn an_upload_that_begins_after_letters_were_read_is_noticed() {
+    let log = memory_log();
+    let old = [("namespaces.csv", NAMESPACES), ("columns.csv", SIZED)];
+    upload(&log, &set(""), &old);
+    let (letters, fixed) = (letters(&*log), parse(&corrected()));
+    let mut again = Again::new(std::slice::from_ref(&fixed));
+    assert_eq!(again.overtaken(&*log).unwrap(), None, "nothing was read");
+    let found = again.reread((&letters[0], ("columns.csv", 3)), "catalogue", Some(&*log)).unwrap();
+    assert_eq!(found.events.len(), 1);
+    assert_eq!(again.overtaken(&*log).unwrap(), None);
+    // It has only begun.
+    let directory = tempfile::tempdir().unwrap();
+    let new = files(directory.path(), &[old[0], ("columns.csv", COLUMNS)]);
+    let new = Upload::open(&set(""), &new).unwrap();
+    let mut asked = 0;
+    let stopped = loader(&log, &set("")).rows_at_once(1).load(&new, &mut || {
+        asked += 1;
+        asked < 4
+    });
+    assert!(stopped.is_err(), "{stopped:?}");
+    assert_eq!(again.overtaken(&*log).unwrap(), Some("catalogue"));
+}

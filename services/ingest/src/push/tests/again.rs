@@ -26,7 +26,7 @@ fn corrected() -> String {
 }
 
 fn again(text: &str, letter: &DeadLetter) -> Outcome {
-    let (settings, sources) = configured(text);
+    let (settings, sources, _) = configured(text);
     let (_, index) = letter.origin.rsplit_once('#').unwrap();
     Again::new(&settings, &sources).unwrap().reread(letter, index.parse().unwrap())
 }

@@ -84,16 +84,16 @@ fn mangled() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+pub(super) fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![prop::collection::vec(piece(), 0..12).prop_map(|pieces| pieces.concat()), mangled(),]
+}
+
 #[test]
 fn ten_thousand_hostile_bodies_are_refused_or_taken() {
     let (reader, producers) = reader();
     let producer = producers.find(&axum::http::HeaderMap::new()).unwrap();
-    let bodies = prop_oneof![
-        prop::collection::vec(piece(), 0..12).prop_map(|pieces| pieces.concat()),
-        mangled(),
-    ];
     let shapes = [Shape::Structured, Shape::Batch, Shape::Binary, Shape::Json, Shape::Lines];
-    let strategy = (bodies, prop::sample::select(shapes.to_vec()), any::<bool>());
+    let strategy = (bodies(), prop::sample::select(shapes.to_vec()), any::<bool>());
     let config = Config { cases: 10_000, failure_persistence: None, ..Config::default() };
     let (mut taken, mut refused) = (0, 0);
     let counts = std::cell::RefCell::new((&mut taken, &mut refused));
