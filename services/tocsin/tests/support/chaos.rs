@@ -124,6 +124,20 @@ pub fn open_deliveries(log: &dyn Log) -> usize {
         + open.difference(&closed).count()
 }
 
+/// How each delivery stands that has no end.
+pub fn unfinished(log: &dyn Log) -> Vec<String> {
+    let mut last = BTreeMap::new();
+    for delivery in facts::all::<Delivery>(log, topics::DELIVERIES).unwrap() {
+        let (state, attempt, next) = (delivery.state, delivery.attempt, delivery.next_attempt_at);
+        let stands = format!("{state:?} {attempt} at {}, next {next:?}", delivery.at);
+        let (finished, all) = last.entry(delivery.id).or_insert((false, Vec::new()));
+        *finished |= state.is_final();
+        all.push(stands);
+    }
+    let open = last.into_iter().filter(|(_, (finished, _))| !finished);
+    open.map(|(id, (_, all))| format!("{id}: {}", all.join("; "))).collect()
+}
+
 /// How many mails the two watches want of an alert.
 pub fn mails_for(alert: &Alert) -> usize {
     let raised = usize::from(alert.state == AlertState::Raised);
