@@ -44,6 +44,9 @@ pub struct DeadLetter {
     /// Whether only its first bytes are kept, because it was too long.
     #[serde(default)]
     pub cut: bool,
+    /// Which search of an upstream it answers; empty if none was asked.
+    #[serde(default)]
+    pub search: String,
 }
 
 impl DeadLetter {

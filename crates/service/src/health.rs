@@ -37,10 +37,18 @@ pub enum State {
         /// On so many partitions: none is a process that stands by. Not said by what has none.
         #[serde(skip_serializing_if = "Option::is_none")]
         partitions: Option<usize>,
+        /// What some of its work waits for, while the rest goes on; not said if nothing waits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waiting: Option<String>,
     },
 }
 
 impl State {
+    /// It does its work on so many partitions, and nothing waits.
+    pub fn ready(partitions: Option<usize>) -> State {
+        State::Ready { partitions, waiting: None }
+    }
+
     /// Why it is not ready; `None` if it is.
     fn missing(&self) -> Option<String> {
         match self {
@@ -100,6 +108,10 @@ pub struct Report {
     pub missing: BTreeMap<&'static str, String>,
     /// How each part is.
     pub parts: BTreeMap<&'static str, State>,
+    /// Parts that work, and some of whose work waits, with what for: a process that is no better for
+    /// being taken for away.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub waiting: BTreeMap<&'static str, String>,
     /// Sources that wait for a person, and why. The process does its work all the same.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub paused: BTreeMap<String, String>,
@@ -200,8 +212,13 @@ impl Health {
             self.lock().iter().map(|(name, part)| (*name, part.state_at(now))).collect();
         let missing: BTreeMap<_, _> =
             parts.iter().filter_map(|(name, state)| Some((*name, state.missing()?))).collect();
+        let waits = |(name, state): (&&'static str, &State)| match state {
+            State::Ready { waiting: Some(reason), .. } => Some((*name, reason.clone())),
+            _ => None,
+        };
+        let waiting = parts.iter().filter_map(waits).collect();
         let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Report { ready: missing.is_empty(), missing, parts, paused }
+        Report { ready: missing.is_empty(), missing, parts, waiting, paused }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Part>> {
@@ -228,15 +245,20 @@ mod tests {
         assert_eq!(health.report().missing["detect"], "is starting");
         let restoring = |seconds_left| State::Restoring { restored: 3, total: 10, seconds_left };
         health.set("detect", restoring(None));
-        health.set("project", State::Ready { partitions: Some(8) });
+        health.set("project", State::ready(Some(8)));
         let report = health.report();
         assert!(!report.ready && !report.missing.contains_key("project"));
         assert_eq!(report.missing["detect"], "is restoring its state, 3 of 10 records");
         health.set("detect", restoring(Some(7)));
         let missing = &health.report().missing["detect"];
         assert_eq!(missing, "is restoring its state, 3 of 10 records, about 7 s left");
-        health.set("detect", State::Ready { partitions: Some(0) });
+        health.set("detect", State::ready(Some(0)));
         assert!(health.report().ready);
+        let waiting = Some("for schema 7".to_owned());
+        health.set("detect", State::Ready { partitions: Some(1), waiting });
+        let report = health.report();
+        assert!(report.ready && report.missing.is_empty(), "the rest goes on");
+        assert_eq!(report.waiting["detect"], "for schema 7");
         health.set("log", State::Waiting { reason: "nobody answers".into() });
         assert_eq!(health.report().missing["log"], "nobody answers");
     }
@@ -244,7 +266,7 @@ mod tests {
     #[test]
     fn a_loop_that_has_stopped_turning_is_dead_and_what_is_no_loop_never_is() {
         let health = Health::of_loops(&["detect", "send"]);
-        health.set("log", State::Ready { partitions: None });
+        health.set("log", State::ready(None));
         assert!(health.dead().is_empty());
         let later = Instant::now() + DEAD_AFTER;
         assert_eq!(health.dead_at(later).len(), 2);
@@ -259,7 +281,7 @@ mod tests {
         let health = Health::of_loops(&["project"]);
         let begun = Instant::now();
         let after = |seconds| begun + Duration::from_secs(seconds);
-        let ready = || State::Ready { partitions: None };
+        let ready = || State::ready(None);
         for outside in ["log", "store"] {
             health.set_at(outside, ready(), begun);
         }
@@ -278,14 +300,14 @@ mod tests {
         let health = Health::of_loops(&["detect"]);
         let begun = Instant::now();
         let after = |seconds| begun + Duration::from_secs(seconds);
-        health.set("detect", State::Ready { partitions: Some(8) });
-        health.set_at("log", State::Ready { partitions: None }, begun);
+        health.set("detect", State::ready(Some(8)));
+        health.set_at("log", State::ready(None), begun);
         health.ask_at("log", after(60));
         assert!(health.report_at(after(65)).ready, "it may think for a while");
         let late = health.report_at(after(68));
         assert_eq!(late.missing["log"], "has not answered for 8 s");
         assert!(health.dead_at(after(90)).is_empty(), "and nobody is dead because of it");
-        health.set_at("log", State::Ready { partitions: None }, after(90));
+        health.set_at("log", State::ready(None), after(90));
         assert!(health.report_at(after(91)).ready && health.dead_at(after(149)).is_empty());
     }
 }

@@ -121,7 +121,7 @@ impl Metrics {
         to.register("records", "Records that a service has processed", self.records.clone());
         let help = "The same records by what became of them: each is one of these";
         to.register("outcomes", help, self.outcomes.clone());
-        let help = "Rows that were read of a source, by what became of them: each is one of these";
+        let help = "What came in of a source, by what became of it: each is one of these";
         to.register("source_rows", help, self.source_rows.clone());
         let help = "Whether a source is paused because too many of its rows cannot be read";
         to.register("source_paused", help, self.source_paused.clone());
@@ -217,8 +217,18 @@ impl Metrics {
         self.outcomes.get_or_create(&labels).inc_by(n);
     }
 
-    /// Counts `n` rows of a source of which `outcome` became: `processed`, `filtered`, `blank`,
-    /// `no-value` or `dead`.
+    /// Counts rows that `service` has read of a source and committed, by what became of each:
+    /// `outcomes` says how many became `processed`, `filtered` and `dead`, and that is all of them.
+    pub fn came_in(&self, service: &str, source: &str, outcomes: [(&str, u64); 3]) {
+        self.records(service, outcomes.iter().map(|(_, n)| n).sum());
+        for (outcome, n) in outcomes {
+            self.outcome(service, outcome, n);
+            self.source_rows(source, outcome, n);
+        }
+    }
+
+    /// Counts `n` rows, events or records of a source of the configuration, whichever way they came
+    /// in, of which `outcome` became: `processed`, `filtered` or `dead`.
     pub fn source_rows(&self, source: &str, outcome: &str, n: u64) {
         let labels = two(("source", source), ("outcome", outcome));
         self.source_rows.get_or_create(&labels).inc_by(n);
@@ -374,6 +384,22 @@ fn two(a: (&'static str, &str), b: (&'static str, &str)) -> Labels<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_in_is_counted_for_its_service_and_for_its_source() {
+        let metrics = Metrics::new();
+        metrics.came_in("push", "push:shop", [("processed", 3), ("filtered", 2), ("dead", 1)]);
+        let text = metrics.encode();
+        for line in [
+            "tocsin_records_total{service=\"push\"} 6",
+            "tocsin_outcomes_total{service=\"push\",outcome=\"filtered\"} 2",
+            "tocsin_source_rows_total{source=\"push:shop\",outcome=\"processed\"} 3",
+            "tocsin_source_rows_total{source=\"push:shop\",outcome=\"filtered\"} 2",
+            "tocsin_source_rows_total{source=\"push:shop\",outcome=\"dead\"} 1",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
+        }
+    }
 
     #[test]
     fn what_was_counted_is_written_with_prefix_and_unit() {

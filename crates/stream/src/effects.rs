@@ -120,6 +120,7 @@ impl<W> Effects<W> {
             source: String::new(),
             head: Vec::new(),
             cut,
+            search: String::new(),
         };
         self.tally.dead_letters += 1;
         // An event that waited may come to this long after it was taken in.

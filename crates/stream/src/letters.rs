@@ -279,6 +279,7 @@ mod tests {
             source: "a".into(),
             head: Vec::new(),
             cut: false,
+            search: String::new(),
         }
     }
 

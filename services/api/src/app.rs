@@ -26,8 +26,9 @@ pub struct Rendered {
 /// Renders a delivery as it was requested.
 pub type Render = Arc<dyn Fn(&Delivery) -> Rendered + Send + Sync>;
 
-/// Says what a redrive of a dead letter would do now.
-pub type Redrive = Arc<dyn Fn(&DeadLetter) -> String + Send + Sync>;
+/// Says of each of these dead letters, which are in the order of the log, what a redrive of them would
+/// do now.
+pub type Redrive = Arc<dyn Fn(&[DeadLetter]) -> Vec<String> + Send + Sync>;
 
 /// Everything that answers are made of. Change the public fields before the router is made.
 pub struct App {

@@ -7,6 +7,7 @@ use crate::ask::Ask;
 use axum::response::Response;
 use serde_json::{Value as Json, json};
 use std::sync::{MutexGuard, PoisonError};
+use tocsin_domain::Position;
 use tocsin_domain::dead_letter::{DeadDecision, DeadLetter, dump};
 use tocsin_stream::letters::{Filter, Letters, Summary};
 
@@ -63,20 +64,42 @@ pub(crate) fn page(app: &App, ask: &Ask) -> Result<Page, Fault> {
     let hash = ask.path("group");
     let (limit, from) = (ask.limit()?, ask.number("offset")?);
     let filter = Filter { group: Some(hash.to_owned()), all: wants_all(ask)?, ..Filter::default() };
-    let letters = letters(app)?;
-    let summary = letters.groups(&filter).pop().ok_or_else(|| {
+    let known = letters(app)?;
+    let summary = known.groups(&filter).pop().ok_or_else(|| {
         Fault::NotFound(format!("there is no group {hash:?} with letters in that state"))
     })?;
-    let ids = letters.ids(&filter);
+    let ids = known.ids(&filter);
     let mut found = Vec::new();
-    for id in ids.iter().skip(from).take(limit) {
-        let Some((letter, _)) = letters.letter(&*app.log, *id)? else { continue };
-        let now = app.redrive.as_ref().map(|redrive| redrive(&letter)).unwrap_or_default();
-        let (state, decision) = (letters.state(*id).to_owned(), letters.decision(*id).cloned());
-        found.push(Shown { letter, state, decision, now });
+    for (place, id) in ids.iter().skip(from).take(limit).enumerate() {
+        let Some((letter, position)) = known.letter(&*app.log, *id)? else { continue };
+        let (state, decision) = (known.state(*id).to_owned(), known.decision(*id).cloned());
+        found.push((position, place, (letter, state, decision)));
     }
+    // What a redrive would do takes its time, and others look at letters meanwhile.
+    drop(known);
+    let letters = planned(app, found);
     let next = Some(from + limit).filter(|next| *next < ids.len());
-    Ok(Page { summary, letters: found, next })
+    Ok(Page { summary, letters, next })
+}
+
+/// A letter, its state, and what was decided.
+type Found = (DeadLetter, String, Option<DeadDecision>);
+
+/// Letters, each with its position and its place on the page: with what a redrive of them would do now, which
+/// looks at them in the order of the log.
+fn planned(app: &App, mut found: Vec<(Position, usize, Found)>) -> Vec<Shown> {
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    let letters: Vec<DeadLetter> = found.iter().map(|(.., found)| found.0.clone()).collect();
+    let now = app.redrive.as_ref().map(|redrive| redrive(&letters)).unwrap_or_default();
+    let mut shown: Vec<(usize, Shown)> = found
+        .into_iter()
+        .zip(now.into_iter().chain(std::iter::repeat(String::new())))
+        .map(|((_, place, (letter, state, decision)), now)| {
+            (place, Shown { letter, state, decision, now })
+        })
+        .collect();
+    shown.sort_by_key(|(place, _)| *place);
+    shown.into_iter().map(|(_, shown)| shown).collect()
 }
 
 /// Every group with its count.

@@ -355,6 +355,7 @@ fn letter(number: u8) -> DeadLetter {
         source: hostile,
         head: b"<b>head\n".to_vec(),
         cut: false,
+        search: String::new(),
     }
 }
 
@@ -385,7 +386,10 @@ fn dead_letters_are_shown_as_they_stand_and_nothing_in_them_is_obeyed() {
     commit(&mut work);
     let group = letter(0).group().hash();
     let mut app = app(&world);
-    app.redrive = Some(Arc::new(|letter| format!("asked of {} {HOSTILE}", letter.origin)));
+    app.redrive = Some(Arc::new(|letters: &[DeadLetter]| {
+        assert!(letters.is_sorted_by_key(|letter| letter.at), "in the order of the log");
+        letters.iter().map(|letter| format!("asked of {} {HOSTILE}", letter.id)).collect()
+    }));
     serve(app, |ask| {
         let groups = ask("GET", "/api/v1/dead-letters/groups").json();
         assert_eq!(
@@ -415,6 +419,10 @@ fn dead_letters_are_shown_as_they_stand_and_nothing_in_them_is_obeyed() {
         let first = ask("GET", &format!("/api/v1/dead-letters/groups/{group}?limit=2")).json();
         assert_eq!((first["items"].as_array().unwrap().len(), &first["next"]), (2, &2.into()));
         assert_eq!(first["items"][0]["id"], letter(2).id.to_string(), "newest first");
+        for item in first["items"].as_array().unwrap() {
+            let (id, now) = (item["id"].as_str().unwrap(), item["redrive"].as_str().unwrap());
+            assert_eq!(now, format!("asked of {id} {HOSTILE}"), "each its own");
+        }
 
         let decision = dropped(letter(2).id);
         put(&mut work, &*world.log, topics::DEAD_DECISIONS, &decision.key(), &decision);
@@ -556,7 +564,7 @@ fn health_readiness_and_metrics_say_the_truth() {
             (waiting.status, &waiting.json()["missing"]["project"]),
             (503, &"is starting".into())
         );
-        health.set("project", State::Ready { partitions: Some(8) });
+        health.set("project", State::ready(Some(8)));
         assert_eq!(ask("GET", "/readyz").status, 200);
         ask("GET", "/alerts/x");
         let metrics = ask("GET", "/metrics").body;

@@ -3,10 +3,11 @@
 //! known by the cursors, so whoever comes next goes on where the last one stopped.
 
 use crate::cursor;
-use crate::datasets::{DatasetConfig, Loaded, folder::SetFolders};
+use crate::datasets::{DatasetConfig, folder::SetFolders};
 use crate::import::{Import, ImportReport};
 use crate::pause::{Standing, Whom};
 use crate::poison::Rate;
+use crate::redrive::OF_SET;
 use crate::settings::SourceConfig;
 use crate::source::IngestError;
 use crate::tally::Tally;
@@ -58,7 +59,8 @@ struct Folder {
 /// What there is to tell of a source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum News<'a> {
-    /// These rows were read and committed.
+    /// These rows were read and committed. The source is called as dead letters call it: a set by
+    /// `dataset:` and its name.
     Rows(&'a str, Tally),
     /// It is paused, and why; `None`: it is not, or not any more.
     Paused(&'a str, Option<&'a str>),
@@ -144,7 +146,7 @@ impl Folders {
             let heard = follow(&mut **worker, ours, observer, Duration::ZERO);
             heard.is_ok() && ours.load(Ordering::Relaxed) && go_on()
         };
-        let mut count = |set: &str, loaded: &Loaded| observe(News::Rows(set, counted(loaded)));
+        let mut count = |set: &str, tally| observe(News::Rows(&format!("{OF_SET}{set}"), tally));
         self.sets.look(&self.log, &self.now, &mut watch, &mut count);
     }
 
@@ -207,18 +209,6 @@ impl Folders {
             }
         }
         Ok(())
-    }
-}
-
-/// What came of an upload; nothing if it was known.
-fn counted(loaded: &Loaded) -> Tally {
-    let report = &loaded.report;
-    let (rows, events) = (report.rows, report.events);
-    let (blank, dead_letters) = (report.blank, report.dead_letters);
-    let processed = rows.saturating_sub(blank + dead_letters);
-    match loaded.known {
-        true => Tally::default(),
-        false => Tally { rows, events, processed, blank, dead_letters, ..Tally::default() },
     }
 }
 

@@ -218,6 +218,7 @@ impl Mapping {
             source: self.source.clone(),
             head: Vec::new(),
             cut: bytes.len() > kept.len() || bytes.len() >= ROW_CAP,
+            search: String::new(),
         })
     }
 }

@@ -59,7 +59,7 @@ pub struct Office {
     pub metrics: Arc<Metrics>,
     /// Whether this process is the one that asks.
     pub ours: Arc<AtomicBool>,
-    /// Hears which sources are paused, and which go on.
+    /// Hears what was read and committed, and which sources are paused or go on.
     pub tell: Arc<dyn Fn(News<'_>) + Send + Sync>,
     /// What jitter is drawn from.
     pub seed: u64,

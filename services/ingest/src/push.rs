@@ -36,7 +36,8 @@ pub use settings::{PushSettings, section, token_hash};
 use crate::datasets::http::Authorise;
 use crate::pause::{Counted, Guard};
 use crate::settings::SourceConfig;
-use appender::{Appender, Job, Outcome, Stopped};
+use crate::tally::Tally;
+use appender::{Appender, Job, Outcome, PART};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -225,7 +226,10 @@ impl Push {
             None => None,
             Some(key) => match self.key(producer, key, hash, now)? {
                 Ok(key) => Some(key),
-                Err(answer) => return Ok(Handed::Known(answer)),
+                Err(answer) => {
+                    appender::repeated(&self.metrics, &producer.guard, &answer);
+                    return Ok(Handed::Known(answer));
+                }
             },
         };
         let request = read::Request { form, producer, body: &body, hash, now };
@@ -233,7 +237,7 @@ impl Push {
         // What is refused has cost as much.
         let events = read.as_ref().map_or_else(|refusal| refusal.wrong, |it| it.answer.received);
         producer.pushed(events.max(1), Instant::now());
-        let Taken { mut lot, answer, dead } = read?;
+        let Taken { mut lot, answer, dead, mut tally } = read?;
         drop(body);
         share.turn_into(lot.bytes())?;
         // Only what would be written counts: of what is refused, its producer still has everything.
@@ -243,16 +247,19 @@ impl Push {
             Counted::Shut(reason) => return Err(producer.paused(&reason)),
             Counted::Over(dead, pause) => {
                 lot = lot.letters(dead);
-                Some(Stopped { guard: producer.guard.clone(), pause })
+                tally = Tally::dead(lot.len() as u64);
+                Some(pause)
             }
         };
         self.metrics.push_batch(answer.received);
         if lot.len() == 0 && key.is_none() {
             self.metrics.pushed(answer.received as u64);
+            self.metrics.came_in(PART, &producer.guard.whom().name, tally.outcomes());
             return Ok(Handed::Known(answer));
         }
         let (reply, waits) = oneshot::channel();
-        let job = Job { lot, answer, key, stopped, reply, _share: share };
+        let guard = producer.guard.clone();
+        let job = Job { lot, answer, tally, key, guard, stopped, reply, _share: share };
         match self.queue.send(job) {
             Ok(()) => Ok(Handed::Waits(waits)),
             Err(_) => Err(Refusal::later("stopping", "the process ends; send it again")),

@@ -192,7 +192,11 @@ impl Redriver {
         };
         let (mut found, now) = (Outcome::default(), letter.at);
         let mut sink = |item: Item<'_>| {
-            found.take(item);
+            match item {
+                // As it would have been taken from the answer.
+                Item::Event(event) => found.event(&event.found_by(&letter.search)),
+                item => found.take(item),
+            }
             Ok(())
         };
         let read = match letter.class == ANSWER {
@@ -320,6 +324,7 @@ mod tests {
             source: "a".to_owned(),
             head: Vec::new(),
             cut: false,
+            search: String::new(),
         };
         assert!(again(&wrong, &letter).dead.unwrap().contains("`rows` does not fit it"));
         let corrected = format!("decimal = \",\"\n{PARTS}");

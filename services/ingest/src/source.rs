@@ -157,6 +157,21 @@ impl Event<'_> {
         }
     }
 
+    /// The same, found by a search of an upstream. A listing says by which, unless it does already.
+    pub fn found_by<'s>(self, search: &'s str) -> Event<'s>
+    where
+        Self: 's,
+    {
+        let mut event: Event<'s> = self;
+        if let Event::Listing(listing) = &mut event
+            && listing.searches.is_empty()
+            && !search.is_empty()
+        {
+            listing.searches = vec![search];
+        }
+        event
+    }
+
     /// The topic that it goes to.
     pub fn topic(&self) -> &'static str {
         match self {

@@ -14,8 +14,9 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::fs;
-use support::{bytes_of, root, set};
+use support::{bytes_of, root};
 use tocsin_ingest::jq::Jq;
+use tocsin_testkit::data::set;
 
 const CASES: u32 = 10_000;
 

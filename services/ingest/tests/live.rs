@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::{bytes_of, config, configs, read, root, set};
+use support::{bytes_of, config, configs, read, root};
 use tocsin_domain::event::{Listing, Reading};
 use tocsin_domain::topics::{AQI_READINGS, DEAD_LETTERS, MARKET_LISTINGS, Topics};
 use tocsin_domain::upstream::Asked;
@@ -21,6 +21,7 @@ use tocsin_ingest::{SourceConfig, cursor};
 use tocsin_service::Metrics;
 use tocsin_stream::memory::MemoryLog;
 use tocsin_stream::{Log, LogError};
+use tocsin_testkit::data::set;
 use tocsin_testkit::upstream::{Reply, UpstreamServer};
 
 /// Long enough for any machine; nothing waits so long if all is well.

@@ -70,7 +70,10 @@ fn until_there(
     loop {
         let found = log.partitions(topic).and_then(|_| guard.look(log, facts::now()));
         let reason = match found {
-            Ok(()) => return Ok(true),
+            Ok(()) => {
+                vitals.metrics.partitions_waiting(part, 0);
+                return Ok(true);
+            }
             Err(LogError::UnknownTopic(_)) => {
                 format!(
                     "there is no topic {topic:?} yet: see `topic` of the source, and that this process may read it"
@@ -83,7 +86,10 @@ fn until_there(
             tracing::warn!(service = part, reason, "waiting");
         }
         vitals.turned(part);
-        vitals.health.set(part, health::State::Waiting { reason });
+        // It stands still alone: what is pushed, and what other topics hold, is taken meanwhile.
+        vitals.metrics.partitions_waiting(part, 1);
+        let waiting = Some(reason);
+        vitals.health.set(part, health::State::Ready { partitions: Some(0), waiting });
         if stop.sleep(LOOK_EVERY) {
             return Ok(false);
         }

@@ -8,7 +8,7 @@ mod present;
 use crate::facts;
 use crate::settings::Settings;
 use judge::Judge;
-use present::Present;
+use present::{Present, Terms};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +51,33 @@ pub struct Fate {
     /// The records of those.
     #[serde(skip)]
     pub records: Vec<Made>,
+}
+
+impl Fate {
+    /// What a redrive does with it, in words.
+    pub fn words(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.written.is_empty() {
+            parts.push(format!("would write {} to {}", ids(&self.written), self.topic));
+        }
+        if !self.present.is_empty() {
+            parts.push(format!("{} is there already", ids(&self.present)));
+        }
+        if self.late > 0 {
+            parts.push("it comes after newer ones of its subject: kept, and not judged".to_owned());
+        }
+        if !self.nothing.is_empty() {
+            parts.push(format!("nothing comes of it: {}", self.nothing));
+        }
+        parts.extend(self.dead.as_ref().map(|reason| format!("still dead: {reason}")));
+        parts.extend(self.told.iter().cloned());
+        parts.join("; ")
+    }
+}
+
+/// Ids, one after the other.
+pub fn ids(ids: &[Id]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Somebody who decides.
@@ -105,6 +132,7 @@ impl<'a> Redrive<'a> {
         tell: &mut Tell<'_>,
     ) -> anyhow::Result<()> {
         let mut judge = Judge::new(self.settings, self.schemas.clone(), self.now)?;
+        let terms = Terms::of(self.settings);
         for some in wanted.chunks(AT_ONCE) {
             let these: HashSet<Id> = some.iter().copied().collect();
             let mut fates = Vec::new();
@@ -116,10 +144,8 @@ impl<'a> Redrive<'a> {
             if self.worker.is_some() {
                 self.log.settle(&places, SETTLES)?;
             }
-            let found = Present::look(self.log, &places, &fates, self.settings)?;
-            for fate in &mut fates {
-                found.sort_out(fate, &mut self.planned);
-            }
+            let found = Present::look(self.log, &places, &fates, &terms)?;
+            found.sort_out(&mut fates, &mut self.planned);
             for some in fates.chunks(IN_ONE) {
                 if self.worker.is_some() {
                     if let Some(set) = judge.overtaken(self.log)? {
@@ -219,32 +245,40 @@ fn fate(letter: &DeadLetter, judged: tocsin_ingest::redrive::Outcome) -> Fate {
     }
 }
 
-/// Says in words what today's configuration and code make of a letter, without looking what is there.
+/// Says in words what a redrive of these letters would do now, as `tocsin dlq redrive` says it: in the
+/// order in which they are given, less what is there already. It writes nothing. Whole partitions are
+/// read for that, so it is done for one who asks at a time.
 ///
 /// # Errors
 /// If a source is configured wrong.
 pub fn words(
+    log: Arc<dyn Log>,
     settings: &Settings,
     schemas: Option<Arc<dyn Schemas>>,
 ) -> anyhow::Result<tocsin_api::Redrive> {
     let judge = Mutex::new(Judge::new(settings, schemas, Micros::default())?);
-    Ok(Arc::new(move |letter| {
+    let terms = Terms::of(settings);
+    Ok(Arc::new(move |letters| {
         let mut judge = judge.lock().unwrap_or_else(PoisonError::into_inner);
-        match judge.at(facts::now()).judge(letter, None) {
-            Ok(judged) => in_words(&fate(letter, judged)),
-            Err(error) => error.to_string(),
+        match plan(judge.at(facts::now()), &*log, letters, &terms) {
+            Ok(fates) => fates.iter().map(Fate::words).collect(),
+            Err(error) => vec![error.to_string(); letters.len()],
         }
     }))
 }
 
-fn in_words(fate: &Fate) -> String {
-    let (count, topic) = (fate.records.len(), &fate.topic);
-    let first = match &fate.dead {
-        Some(reason) => format!("still dead: {reason}"),
-        None if count == 0 => format!("nothing comes of it: {}", fate.nothing),
-        None => format!("gives {count} events for {topic}, less those that are there already"),
-    };
-    std::iter::once(&first).chain(&fate.told).map(String::as_str).collect::<Vec<_>>().join("; ")
+/// The fates of letters, written nowhere.
+fn plan(
+    judge: &mut Judge,
+    log: &dyn Log,
+    letters: &[DeadLetter],
+    terms: &Terms,
+) -> Result<Vec<Fate>, LogError> {
+    let judged = letters.iter().map(|letter| Ok(fate(letter, judge.judge(letter, Some(log))?)));
+    let mut fates = judged.collect::<Result<Vec<_>, LogError>>()?;
+    let found = Present::look(log, &Present::places(log, &fates)?, &fates, terms)?;
+    found.sort_out(&mut fates, &mut HashSet::new());
+    Ok(fates)
 }
 
 /// One letter's fate, written nowhere.
@@ -258,11 +292,8 @@ pub fn of_one(
     now: Micros,
 ) -> anyhow::Result<Fate> {
     let mut judge = Judge::new(settings, schemas, now)?;
-    let mut fate = fate(letter, judge.judge(letter, Some(log))?);
-    let fates = std::slice::from_ref(&fate);
-    let found = Present::look(log, &Present::places(log, fates)?, fates, settings)?;
-    found.sort_out(&mut fate, &mut HashSet::new());
-    Ok(fate)
+    let fates = plan(&mut judge, log, std::slice::from_ref(letter), &Terms::of(settings))?;
+    Ok(fates.into_iter().next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -298,6 +329,7 @@ mod tests {
             source: "a".into(),
             head: Vec::new(),
             cut: false,
+            search: String::new(),
         };
         let mut work = Transaction::default();
         let topic = work.register(DEAD_LETTERS, 8);

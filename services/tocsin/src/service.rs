@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use tocsin_ingest::own_topics::source_of;
 use tocsin_notify::channels::{self, Channels};
 use tocsin_service::{Stop, http, lifecycle};
 use tocsin_store::Store;
@@ -214,8 +215,15 @@ fn count(vitals: &Vitals, part: &'static str, turn: &Turn) {
         metrics.records(part, turn.records);
         let tally = &turn.tally;
         let aside = tally.filtered + tally.dead + tally.late_events + tally.duplicates;
+        let processed = tally.consumed.saturating_sub(aside);
+        if let Some(source) = source_of(part) {
+            // Its step keeps nothing, so that none of its records is late or known to be a repeat.
+            metrics.source_rows(source, "processed", processed);
+            metrics.source_rows(source, "filtered", tally.filtered);
+            metrics.source_rows(source, "dead", tally.dead);
+        }
         for (outcome, count) in [
-            ("processed", tally.consumed.saturating_sub(aside)),
+            ("processed", processed),
             ("filtered", tally.filtered),
             ("dead", tally.dead),
             ("late", tally.late_events),

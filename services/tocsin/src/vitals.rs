@@ -40,7 +40,7 @@ struct Part {
     entered: BTreeMap<TopicPartition, u64>,
     /// While state is read.
     restoring: Option<Restoring>,
-    /// What some of its partitions wait for.
+    /// What some of its partitions wait for, while the others go on.
     waiting: Option<String>,
     /// The directory of snapshots and the changelog that they are of.
     snapshots: Option<(PathBuf, &'static str)>,
@@ -142,12 +142,8 @@ impl Vitals {
             tracing::info!(service = name, records, ?took, "the state is restored");
         }
         self.metrics.restore_left(name, 0, Some(Duration::ZERO));
-        match &part.waiting {
-            Some(reason) => State::Waiting { reason: reason.clone() },
-            None => {
-                State::Ready { partitions: Some(part.partitions.as_ref().map_or(0, BTreeSet::len)) }
-            }
-        }
+        let partitions = Some(part.partitions.as_ref().map_or(0, BTreeSet::len));
+        State::Ready { partitions, waiting: part.waiting.clone() }
     }
 
     fn restores(&self, name: &'static str, part: &mut Part, left: u64) -> State {
@@ -169,7 +165,7 @@ impl Vitals {
         let somewhere = TopicPartition::new(topics::WATCHES, 0);
         self.ask("log", stop, || {
             log.span(&somewhere)?;
-            self.health.set("log", State::Ready { partitions: None });
+            self.health.set("log", State::ready(None));
             self.look(log)
         });
     }
@@ -191,7 +187,7 @@ impl Vitals {
             self.health.set(
                 name,
                 match question() {
-                    Ok(()) => State::Ready { partitions: None },
+                    Ok(()) => State::ready(None),
                     Err(error) => State::Waiting { reason: format!("does not answer: {error}") },
                 },
             );
@@ -294,15 +290,17 @@ mod tests {
         observer.tell(Progress::Assigned(&[1, 2]));
         assert!(matches!(state(), State::Restoring { restored: 6, .. }), "not all of it");
         vitals.restoring("detect", 0);
-        assert_eq!(state(), State::Ready { partitions: Some(2) });
+        assert_eq!(state(), State::ready(Some(2)));
         observer.tell(Progress::Waits(Some((1, "for schema id 7"))));
         vitals.restoring("detect", 0);
-        assert!(matches!(state(), State::Waiting { reason } if reason.contains("schema id 7")));
+        let report = vitals.health.report();
+        assert!(report.waiting["detect"].contains("schema id 7"), "{report:?}");
+        assert!(!report.missing.contains_key("detect"), "the other partition goes on");
         assert!(vitals.metrics.encode().contains("partitions_waiting{service=\"detect\"} 1"));
         observer.tell(Progress::Waits(None));
         observer.tell(Progress::Assigned(&[]));
         vitals.restoring("detect", 0);
-        assert_eq!(state(), State::Ready { partitions: Some(0) }, "it stands by");
+        assert_eq!(state(), State::ready(Some(0)), "it stands by");
     }
 
     #[test]

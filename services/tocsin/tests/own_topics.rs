@@ -274,9 +274,11 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     let first = world.register("acme.orders-value", ORDER[0]);
     let process = world.ingest();
     until("it says what it waits for", || {
-        let missing = &process.ready()["missing"]["topic-lines"];
-        missing.as_str().is_some_and(|text| text.contains("no topic \"acme.lines\""))
+        let waiting = &process.ready()["waiting"]["topic-lines"];
+        waiting.as_str().is_some_and(|text| text.contains("no topic \"acme.lines\""))
     });
+    until("it is ready for all else", || process.is_ready());
+    assert_eq!(process.metric("tocsin_partitions_waiting", "topic-lines"), 1.0);
     world.create("acme.lines", 2);
 
     every_format(&world, first);
@@ -296,9 +298,10 @@ fn every_format_becomes_events_and_a_schema_that_is_not_known_yet_is_waited_for(
     let orders = || lines(&world.events(topics::ORDERS_ROWS), &["/order"]).join(" ");
     until("the other partition goes on", || orders().contains("o5"));
     until("it says what it waits for", || {
-        let missing = &process.ready()["missing"]["topic-orders"];
-        missing.as_str().is_some_and(|text| text.contains(&format!("schema {second}")))
+        let waiting = &process.ready()["waiting"]["topic-orders"];
+        waiting.as_str().is_some_and(|text| text.contains(&format!("schema {second}")))
     });
+    assert!(process.is_ready(), "the others go on, and so does what is pushed");
     assert_eq!(process.metric("tocsin_partitions_waiting", "topic-orders"), 1.0);
     assert!(process.said().contains("the partition waits"), "{}", process.last_words());
     assert!(!orders().contains("o3") && !orders().contains("o4"), "{}", orders());
@@ -465,6 +468,21 @@ fn odd_sensor(n: u32) -> Vec<u8> {
     String::from_utf8(sensor(n)).unwrap().replace("2024-03-01T", "01.03.2024 ").into_bytes()
 }
 
+/// Five records, each as one thing, of the service and of the source.
+fn counted_as_whatever_comes_in(process: &Process) {
+    let outcome = |outcome: &str| {
+        let label = format!("service=\"topic-sensors\",outcome=\"{outcome}\"");
+        process.metric("tocsin_outcomes_total", &label)
+    };
+    let outcomes = ["processed", "filtered", "dead", "duplicate", "late"].map(outcome);
+    assert_eq!(outcomes, [1.0, 2.0, 2.0, 0.0, 0.0]);
+    let of_source = ["processed", "filtered", "dead"].map(|outcome| {
+        let label = format!("source=\"sensors\",outcome=\"{outcome}\"");
+        process.metric("tocsin_source_rows_total", &label)
+    });
+    assert_eq!(of_source, [1.0, 2.0, 2.0]);
+}
+
 #[test]
 fn what_was_put_aside_comes_back_and_every_record_is_counted_as_one_thing() {
     let world = World::start();
@@ -486,12 +504,7 @@ fn what_was_put_aside_comes_back_and_every_record_is_counted_as_one_thing() {
     until("all of it is counted", || {
         process.metric("tocsin_records_total", "topic-sensors") == 5.0
     });
-    let outcome = |outcome: &str| {
-        let label = format!("service=\"topic-sensors\",outcome=\"{outcome}\"");
-        process.metric("tocsin_outcomes_total", &label)
-    };
-    let outcomes = ["processed", "filtered", "dead", "duplicate", "late"].map(outcome);
-    assert_eq!(outcomes, [1.0, 2.0, 2.0, 0.0, 0.0]);
+    counted_as_whatever_comes_in(&process);
     assert_eq!(process.terminate(), Some(0));
 
     let ends = || {

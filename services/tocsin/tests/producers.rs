@@ -1,6 +1,7 @@
 //! The producers of `examples/producers`: what a program in another language writes to a real Kafka are
 //! readings as good as ours, on the partitions that they belong to, with the ids that they have here. A
-//! language that is not on this machine is said to be left out.
+//! language that is not on this machine is said to be left out; Rust always is there, and on a build server
+//! every language that is there must run.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +25,7 @@ use tocsin_domain::partition::partition_of;
 use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_domain::{Id, Micros, TopicPartition, topics};
 use tocsin_stream::Log;
+use tocsin_testkit::data::is_build_server;
 use tocsin_testkit::servers::{Kind, Private};
 
 /// What is sent: some subjects more, so that several partitions are hit.
@@ -41,39 +43,58 @@ fn is_there(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
-fn left_out(language: &str, why: &str) -> Option<Command> {
-    eprintln!("NOT RUN: the producer in {language}: {why}");
-    None
+/// A producer that can be started, or why not.
+enum Producer {
+    Ready(Command),
+    /// Its language is not on this machine.
+    NotHere(&'static str),
+    /// Its language is here, and something else is missing.
+    Fails(&'static str),
 }
+use Producer::{Fails, NotHere, Ready};
 
-fn rust() -> Option<Command> {
-    let own = std::env::current_exe().unwrap();
-    let built = own.parent().unwrap().parent().unwrap().join("examples/produce");
-    match built.is_file() {
-        true => Some(Command::new(built)),
-        false => left_out("Rust", "build it first, cargo build --workspace --examples"),
+impl Producer {
+    /// How to start it; `None` if it may be left out. An error is why it may not.
+    fn wanted(self, language: &str, must_run: bool) -> Result<Option<Command>, String> {
+        match self {
+            Ready(command) => Ok(Some(command)),
+            Fails(why) if must_run => Err(format!("the producer in {language} must run: {why}")),
+            NotHere(why) | Fails(why) => {
+                eprintln!("NOT RUN: the producer in {language}: {why}");
+                Ok(None)
+            }
+        }
     }
 }
 
-fn python(at: &Path) -> Option<Command> {
+fn rust() -> Producer {
+    let own = std::env::current_exe().unwrap();
+    let built = own.parent().unwrap().parent().unwrap().join("examples/produce");
+    match built.is_file() {
+        true => Ready(Command::new(built)),
+        false => Fails("build it first, cargo build --workspace --examples"),
+    }
+}
+
+fn python(at: &Path) -> Producer {
     if !is_there(Command::new("python3").args(["-m", "venv", "--help"])) {
-        return left_out("Python", "python3 is not here");
+        return NotHere("python3 is not here");
     }
     let venv = at.join("venv");
     let made = is_there(Command::new("python3").args(["-m", "venv"]).arg(&venv));
     let mut pip = Command::new(venv.join("bin/pip"));
     let wanted = examples().join("python/requirements.txt");
     if !made || !is_there(pip.args(["install", "-q", "-r"]).arg(wanted)) {
-        return left_out("Python", "its client cannot be installed");
+        return Fails("its client cannot be installed");
     }
     let mut command = Command::new(venv.join("bin/python3"));
     command.arg(examples().join("python/produce.py"));
-    Some(command)
+    Ready(command)
 }
 
-fn java() -> Option<Command> {
+fn java() -> Producer {
     if !is_there(Command::new("javac").arg("-version")) {
-        return left_out("Java", "a JDK is not here");
+        return NotHere("a JDK is not here");
     }
     // The servers of these tests have brought the client.
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
@@ -90,23 +111,23 @@ fn java() -> Option<Command> {
         };
         std::fs::read_to_string(names.into_iter().find(of_kafka)?).ok()
     });
-    let Some(jars) = jars else { return left_out("Java", "the Kafka client's jars are not here") };
+    let Some(jars) = jars else { return Fails("the Kafka client's jars are not here") };
     let mut command = Command::new("java");
     command.args(["-cp", jars.trim()]).arg(examples().join("java/Produce.java"));
-    Some(command)
+    Ready(command)
 }
 
-fn go(at: &Path) -> Option<Command> {
+fn go(at: &Path) -> Producer {
     if !is_there(Command::new("go").arg("version")) {
-        return left_out("Go", "go is not here");
+        return NotHere("go is not here");
     }
     let program = at.join("producer");
     let mut build = Command::new("go");
     build.current_dir(examples().join("go")).args(["build", "-o"]).arg(&program).arg(".");
     if !is_there(&mut build) {
-        return left_out("Go", "its client cannot be fetched");
+        return Fails("its client cannot be fetched");
     }
-    Some(Command::new(program))
+    Ready(Command::new(program))
 }
 
 /// Sends all readings with one producer, twice.
@@ -170,10 +191,32 @@ fn what_other_languages_send_are_readings_where_they_belong() {
     run(at, &["topics", "apply", "--yes"]).unwrap();
     let log = backend::log(&Settings::load(&file, facts::now()).unwrap(), at).unwrap();
     let producers = [("rust", rust()), ("python", python(at)), ("java", java()), ("go", go(at))];
-    for (measure, command) in producers {
-        let Some(command) = command else { continue };
+    for (measure, producer) in producers {
+        // Ours is built with the tests.
+        let must_run = measure == "rust" || is_build_server();
+        let Some(command) = producer.wanted(measure, must_run).unwrap() else { continue };
         send(command, kafka.address(), measure);
         check(&*log, measure);
         eprintln!("RUN: the producer in {measure}");
+    }
+}
+
+#[test]
+fn a_language_that_is_here_must_run_where_it_is_asked_for_and_one_that_is_not_may_be_left_out() {
+    for (producer, must_run, wanted) in [
+        (Ready(Command::new("true")), true, "runs"),
+        (Fails("no client"), true, "fails"),
+        (Fails("no client"), false, "left out"),
+        (NotHere("no compiler"), true, "left out"),
+    ] {
+        let found = match producer.wanted("x", must_run) {
+            Ok(Some(_)) => "runs",
+            Ok(None) => "left out",
+            Err(why) => {
+                assert_eq!(why, "the producer in x must run: no client");
+                "fails"
+            }
+        };
+        assert_eq!(found, wanted, "{must_run}");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! The EPA and UCI sets that may be published stand in the repository. The big ones are read from
 //! `TOCSIN_TEST_DATA`, or from `../shared/data` beside the checkout; without them their tests say
-//! that they were left out.
+//! that they were not run, or fail where they were promised.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,22 +24,17 @@ use tocsin::settings::Settings;
 use tocsin::{facts, report};
 use tocsin_domain::{TopicPartition, topics};
 use tocsin_stream::{LogError, Record};
-
-/// The directory of a big data set, or `None` and a line that says so.
-fn set(name: &str) -> Option<PathBuf> {
-    let data = match std::env::var_os("TOCSIN_TEST_DATA") {
-        Some(data) => PathBuf::from(data),
-        None => root().join("../shared/data"),
-    };
-    let found = Some(data.join(name)).filter(|path| path.is_dir());
-    if found.is_none() {
-        eprintln!("left out: {name} is not in {}; set TOCSIN_TEST_DATA", data.display());
-    }
-    found
-}
+use tocsin_testkit::data::set;
 
 fn known(directory: &Path, file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(directory.join(file)).unwrap()).unwrap()
+}
+
+/// Fails unless whoever recorded the set has said so in its description, where there is no `truth.json`.
+fn told(directory: &Path, words: &str) {
+    let text = std::fs::read_to_string(directory.join("README.md")).unwrap();
+    let at = directory.display();
+    assert!(text.contains(words), "{words:?} was found, which is not what README.md in {at} says");
 }
 
 /// What a configuration of `examples/` finds in the files, as the JSON that users see.
@@ -470,16 +465,16 @@ fn a_file_that_runs_backwards_from_india() {
     let Some(directory) = set("india_cpcb") else { return };
     let report = found("india_cpcb.toml", &[directory.join("city_day.csv.gz")]);
     let name = report["alerts"][0]["detector"].as_str().unwrap();
-    assert_eq!((total(&report, name), &report["late_events"]), (1013, &0.into()));
+    assert_eq!(report["late_events"], 0);
+    let alerts = total(&report, name);
+    told(&directory, &format!("at 100 ({},{:03}; ", alerts / 1_000, alerts % 1_000));
 }
 
 #[test]
 fn counties_and_areas_of_epa() {
     let Some(directory) = set("epa_daily_aqi") else { return };
-    for (file, [over_100, over_150, over_50]) in [
-        ("daily_aqi_by_county_2020", [Some(41), Some(5), Some(1685)]),
-        ("daily_aqi_by_cbsa_2020", [None; 3]),
-    ] {
+    let mut flags = Vec::new();
+    for file in ["daily_aqi_by_county_2020", "daily_aqi_by_cbsa_2020"] {
         let mut detectors = String::new();
         for (raise, clear) in [(100.0, 90.0), (150.0, 135.0), (50.0, 45.0)] {
             detectors += &threshold(&format!("over-{raise}"), "aqi", (raise, clear), "");
@@ -487,11 +482,17 @@ fn counties_and_areas_of_epa() {
         detectors += &anomaly("z", "aqi", (30, 10, 3), "");
         let path = directory.join(format!("{file}.csv.gz"));
         let report = found_with("epa_daily_aqi.toml", &detectors, &[path]);
-        for (name, known) in [("over-100", over_100), ("over-150", over_150), ("over-50", over_50)]
-        {
-            assert!(known.is_none_or(|known| known == total(&report, name)), "{file} {name}");
+        if file.contains("county") {
+            let [over_100, over_150, over_50] =
+                ["over-100", "over-150", "over-50"].map(|name| total(&report, name));
+            let (thousands, rest) = (over_50 / 1_000, over_50 % 1_000);
+            let above = format!(
+                "{over_100} county alerts above 100 (clear below 90), {over_150} above 150 (clear \
+                 below 135), {thousands},{rest:03} above 50"
+            );
+            told(&directory, &above);
         }
-        let flags = if file.contains("county") { 956 } else { 550 };
-        assert_eq!(total(&report, "z"), flags, "{file} z");
+        flags.push(total(&report, "z"));
     }
+    told(&directory, &format!("trailing-z flags {} and {},", flags[0], flags[1]));
 }

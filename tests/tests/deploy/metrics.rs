@@ -61,9 +61,7 @@ pub fn exported() -> Exported {
         metrics.snapshot_age(service, moment);
         metrics.loop_turned(service, Micros(1));
     }
-    for outcome in ["processed", "filtered", "blank", "no-value", "dead"] {
-        metrics.source_rows("epa", outcome, 1);
-    }
+    metrics.came_in("push", "push:shop", [("processed", 1), ("filtered", 1), ("dead", 1)]);
     metrics.source_paused("epa", true);
     metrics.dead_letters("orders.rows", "csv", 1);
     for state in ["raised", "updated", "cleared"] {

@@ -34,6 +34,8 @@ fn pushes_come_through_to_the_port_that_is_listened_on() {
     let service = of("Service", "tocsin-ingest");
     assert_eq!(at(&service, "spec.ports.0.port").as_u64(), Some(port));
     assert_eq!(word(at(&service, "spec.ports.0.targetPort")), "push");
+    // Who is not ready takes no pushes, and who takes them is ready.
+    assert!(at(&service, "spec").get("publishNotReadyAddresses").is_none());
     let policy = of("NetworkPolicy", "tocsin-push");
     assert_eq!(at(&policy, "spec.ingress.0.ports.0.port").as_u64(), Some(port));
     let component = at(&policy, "spec.podSelector.matchLabels").get("app.kubernetes.io/component");

@@ -11,7 +11,7 @@ const MAX_BODY: usize = 2 * avro::MAX_BODY;
 impl Fact<'_> for DeadLetter {
     const NAME: &'static str = "tocsin.DeadLetter";
     const SCHEMA: &'static str = include_str!("../../../../schemas/dead_letter.avsc");
-    const FINGERPRINT: Fingerprint = 0x45ae_81c0_deeb_c49b_u64.to_le_bytes();
+    const FINGERPRINT: Fingerprint = 0x9464_64f2_a96a_ad2c_u64.to_le_bytes();
     const MAX_BODY: usize = MAX_BODY;
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -28,6 +28,7 @@ impl Fact<'_> for DeadLetter {
         put::text(out, &self.source);
         put::bytes(out, &self.head);
         put::boolean(out, self.cut);
+        put::text(out, &self.search);
     }
 
     fn take(r: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -45,6 +46,7 @@ impl Fact<'_> for DeadLetter {
             source: r.string()?,
             head: r.bytes()?.to_vec(),
             cut: r.boolean()?,
+            search: r.string()?,
         })
     }
 }

@@ -24,6 +24,10 @@ const OLDER: &[Older] = &[
         schema: include_str!("../../../../schemas/versions/dead_letter/1.avsc"),
     },
     Older {
+        name: "tocsin.DeadLetter",
+        schema: include_str!("../../../../schemas/versions/dead_letter/2.avsc"),
+    },
+    Older {
         name: "tocsin.Watch",
         schema: include_str!("../../../../schemas/versions/watch/1.avsc"),
     },

@@ -277,6 +277,7 @@ impl Seed {
             source: self.owned(5),
             head: self.bytes.iter().skip(1).copied().collect(),
             cut: self.flag,
+            search: self.owned(0),
         }
     }
 

@@ -297,6 +297,7 @@ pub fn dead_letter(fact: &DeadLetter) -> Value {
         ("source", text(&fact.source)),
         ("head", Value::Bytes(fact.head.clone())),
         ("cut", Value::Boolean(fact.cut)),
+        ("search", text(&fact.search)),
     ])
 }
 

@@ -1,5 +1,6 @@
 //! The groups of dead letters, and the letters of one: bytes escaped, place, reason, what a redrive
-//! would do now. It changes nothing; it shows the commands that do.
+//! would do now. It changes nothing, as whoever sees a page is nobody whom we know; it shows the
+//! commands that do.
 
 use super::format::{When, link, when};
 use crate::answer::{Fault, html};

@@ -6,6 +6,7 @@ use super::settings::DatasetConfig;
 use super::upload::Upload;
 use super::{DatasetError, plan::GoOn};
 use crate::IngestError;
+use crate::tally::Tally;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,14 +48,14 @@ impl SetFolders {
         SetFolders { sets: watched.collect() }
     }
 
-    /// Writes every upload that is there, whole and unchanged since the last look; `observe` sees
-    /// what came of each. Stops quietly when `go_on` says no.
+    /// Writes every upload that is there, whole and unchanged since the last look; `count` hears
+    /// what came of the rows of a set. Stops quietly when `go_on` says no.
     pub fn look(
         &mut self,
         log: &Arc<dyn Log>,
         now: &Arc<dyn Fn() -> Micros + Send + Sync>,
         go_on: &mut GoOn<'_>,
-        observe: &mut dyn FnMut(&str, &Loaded),
+        count: &mut dyn FnMut(&str, Tally),
     ) {
         for watched in &mut self.sets {
             let found = match watched.directories() {
@@ -69,13 +70,12 @@ impl SetFolders {
                 if !go_on() {
                     return;
                 }
+                let set = watched.set.name.as_str();
                 let loader = Loader::new(log.clone(), &watched.set, now.clone());
-                let loaded = Upload::open(&watched.set, &files)
-                    .and_then(|upload| loader.load(&upload, go_on));
-                if let Ok(loaded) = &loaded {
-                    observe(&watched.set.name, loaded);
-                }
-                if tell(&watched.set.name, &directory, loaded)
+                let loaded = Upload::open(&watched.set, &files).and_then(|upload| {
+                    loader.load_and_count(&upload, go_on, &mut |tally| count(set, tally))
+                });
+                if tell(set, &directory, loaded)
                     && let Some(seen) = watched.seen.get_mut(&directory)
                 {
                     seen.done = true;
@@ -195,19 +195,20 @@ mod tests {
         let now: Arc<dyn Fn() -> Micros + Send + Sync> = Arc::new(|| Micros(5));
         let mut looked = || {
             let mut seen = Vec::new();
-            folders.look(&shared, &now, &mut || true, &mut |_, loaded| {
-                seen.push((loaded.known, loaded.report.rows));
+            folders.look(&shared, &now, &mut || true, &mut |set, tally| {
+                seen.push((set.to_owned(), tally.outcomes().map(|(_, n)| n)));
             });
             seen
         };
         let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text);
+        let told = |outcomes: [u64; 3]| ("catalogue".to_owned(), outcomes);
         write("namespaces.csv", "namespace_id\nn1\n").unwrap();
         write("README.txt", "x").unwrap();
         write(".columns.csv", "x").unwrap();
         assert_eq!((looked(), looked()), (vec![], vec![]), "a file is missing");
         let columns = "column_id,namespace_id,parent,owner\nc1,n1,,ann\n";
         write("columns.csv", columns).unwrap();
-        assert_eq!((looked(), looked()), (vec![], vec![(false, 2)]), "at rest");
+        assert_eq!((looked(), looked()), (vec![], vec![told([2, 0, 0])]), "at rest");
         assert_eq!(looked(), [], "once");
         let version = directory.path().join("2024");
         std::fs::create_dir(&version).unwrap();
@@ -215,12 +216,12 @@ mod tests {
             let text = std::fs::read_to_string(directory.path().join(name)).unwrap() + text;
             std::fs::write(version.join(name), text).unwrap();
         }
-        assert_eq!((looked(), looked()), (vec![], vec![(false, 4)]), "a version of its own");
+        assert_eq!((looked(), looked()), (vec![], vec![told([3, 0, 1])]), "a version of its own");
         assert_eq!(dead(&*log).len(), 1);
         let whole = rows(&*log).len();
         let mut fresh = SetFolders::new(std::slice::from_ref(&set));
         for _ in 0..2 {
-            fresh.look(&shared, &now, &mut || true, &mut |_, loaded| assert!(loaded.known));
+            fresh.look(&shared, &now, &mut || true, &mut |_, tally| unreachable!("{tally:?}"));
         }
         assert_eq!(rows(&*log).len(), whole, "another process knows it");
         write("columns.csv", "nothing").unwrap();

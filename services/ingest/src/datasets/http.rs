@@ -11,6 +11,8 @@ use super::spool::{self, Refusal};
 use super::upload::Upload;
 use super::{DatasetError, finding};
 use crate::IngestError;
+use crate::folders::News;
+use crate::redrive::OF_SET;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
@@ -33,6 +35,9 @@ pub type Authorise = Arc<dyn Fn(&HeaderMap, Option<&DatasetConfig>) -> Authorise
 /// Whoever may, or that answer.
 pub type Authorised = Result<Arc<dyn Account>, Box<Response>>;
 
+/// Hears what was read and committed.
+pub type Told = Arc<dyn Fn(News<'_>) + Send + Sync>;
+
 /// Takes uploads.
 pub struct Uploads {
     log: Arc<dyn Log>,
@@ -40,20 +45,22 @@ pub struct Uploads {
     spool: PathBuf,
     now: Arc<dyn Fn() -> Micros + Send + Sync>,
     authorise: Authorise,
+    tell: Told,
     seats: Arc<Seats>,
 }
 
 impl Uploads {
-    /// Takes uploads of `sets` into `log`; `spool` is a directory for what is under way.
+    /// Takes uploads of `sets` into `log`; `spool` is a directory for what is under way, and `tell`
+    /// hears what came of rows.
     pub fn new(
         log: Arc<dyn Log>,
         sets: &[DatasetConfig],
         spool: PathBuf,
-        authorise: Authorise,
+        (authorise, tell): (Authorise, Told),
         now: Arc<dyn Fn() -> Micros + Send + Sync>,
     ) -> Uploads {
         let sets = sets.iter().map(|set| (set.clone(), Arc::default())).collect();
-        Uploads { log, sets, spool, now, authorise, seats: Arc::default() }
+        Uploads { log, sets, spool, now, authorise, tell, seats: Arc::default() }
     }
 }
 
@@ -111,12 +118,15 @@ async fn take(
     let (turn, set, log, now) =
         (turn.clone(), set.clone(), uploads.log.clone(), uploads.now.clone());
     let of = account.clone();
+    let tell = uploads.tell.clone();
     // It is written to its end even if whoever sent it goes away.
     let work = tokio::task::spawn_blocking(move || {
         let _seat = _seat;
         let upload = Upload::of(&set, given)?;
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        Loader::new(log, &set, now).of(of).load(&upload, &mut || true)
+        let source = format!("{OF_SET}{}", set.name);
+        let mut count = |tally| tell(News::Rows(&source, tally));
+        Loader::new(log, &set, now).of(of).load_and_count(&upload, &mut || true, &mut count)
     });
     match work.await {
         Ok(Ok(loaded)) => Ok(taken(&name, loaded)),

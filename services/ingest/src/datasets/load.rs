@@ -4,7 +4,7 @@
 
 use super::account::Account;
 use super::plan::{GoOn, Plan};
-use super::press::Press;
+use super::press::{self, Count, Press};
 use super::receipt::{self, Receipt};
 use super::report::Report;
 use super::settings::DatasetConfig;
@@ -12,6 +12,7 @@ use super::upload::Upload;
 use super::{DatasetError, Finding};
 use crate::cursor;
 use crate::source::IngestError;
+use crate::tally::Tally;
 use std::sync::Arc;
 use tocsin_domain::event::DatasetRowKind;
 use tocsin_domain::{Id, Micros};
@@ -119,10 +120,24 @@ impl Loader {
     /// What it is refused for as a whole, before anything is written; if the log does not answer;
     /// or if `go_on` says no or whose it is is paused, with what was committed staying.
     pub fn load(&self, upload: &Upload, go_on: &mut GoOn<'_>) -> Result<Loaded, DatasetError> {
+        self.load_and_count(upload, go_on, &mut |_| {})
+    }
+
+    /// The same; `count` hears what came of the rows of each commit, be the rest written or not.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn load_and_count(
+        &self,
+        upload: &Upload,
+        go_on: &mut GoOn<'_>,
+        count: &mut dyn FnMut(Tally),
+    ) -> Result<Loaded, DatasetError> {
         let plan = Plan::of(&self.set, upload, go_on)?;
         let mut from_start = self.again;
+        let mut count = Count::new(count);
         for restart in 0.. {
-            match self.attempt(&plan, &mut from_start, go_on) {
+            match self.attempt(&plan, &mut from_start, go_on, &mut count) {
                 Ok(loaded) => return Ok(loaded),
                 Err(Ending::Error(error)) => return Err(error),
                 Err(Ending::Restart(reason)) if restart >= RESTARTS => {
@@ -141,6 +156,7 @@ impl Loader {
         plan: &Plan<'_>,
         from_start: &mut bool,
         go_on: &mut GoOn<'_>,
+        count: &mut Count<'_>,
     ) -> Result<Loaded, Ending> {
         if let Some(reason) = self.account.as_ref().and_then(|account| account.guard().shut()) {
             return Err(paused(&self.set, &reason));
@@ -155,6 +171,10 @@ impl Loader {
         if known.is_some_and(|receipt| receipt.done) && !*from_start {
             let whole = receipt::find(&*self.log, (tenant, set), plan.id)?;
             let report = whole.and_then(|receipt| receipt.report).unwrap_or_default();
+            if let Some(counted) = count.rows() {
+                // The last commit of a try of ours was there, and nobody had said so.
+                count.take(rest(plan, counted)?);
+            }
             return Ok(Loaded { upload: plan.id, known: true, resumed: None, report });
         }
         // What another upload has come between is begun again: rows of two versions do not mix.
@@ -164,7 +184,7 @@ impl Loader {
         let receipt = open.cloned().unwrap_or_else(|| Receipt::begin(plan.id, begun));
         let resumed = open.map(|receipt| receipt.rows);
         let of = (&self.set, self.account.as_deref());
-        let mut press = Press::new(&*self.log, of, worker, receipt)?;
+        let mut press = Press::new(&*self.log, of, worker, (receipt, count))?;
         if resumed.is_none() {
             press.border(DatasetRowKind::Opened, &opened(plan));
             press.commit(&*self.now)?;
@@ -189,6 +209,19 @@ impl Loader {
 
 pub(super) fn paused(set: &DatasetConfig, reason: &str) -> Ending {
     DatasetError::Paused { set: set.name.clone(), reason: reason.to_owned() }.into()
+}
+
+/// What comes of the rows behind the first `counted`.
+fn rest(plan: &Plan<'_>, counted: u64) -> Result<Tally, Ending> {
+    let (mut seen, mut tally) = (0, Tally::default());
+    plan.walk::<Ending>(&mut |_| {}, &mut |line| {
+        seen += 1;
+        if seen > counted {
+            tally = tally.plus(press::one(&line.fate));
+        }
+        Ok(())
+    })?;
+    Ok(tally)
 }
 
 /// What the note says that a set is opened: the upload, and the name of each file.

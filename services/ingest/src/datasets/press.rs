@@ -15,6 +15,7 @@ use crate::mapping::DEAD_LETTER_CAP;
 use crate::pause::Counted;
 use crate::redrive::OF_SET;
 use crate::source::IngestError;
+use crate::tally::Tally;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::{DatasetRow, DatasetRowKind, subject_key};
 use tocsin_domain::topics::{DATASETS_ROWS, DEAD_LETTERS};
@@ -25,8 +26,33 @@ use tocsin_stream::{CommitError, Log, Transaction, Worker, crash};
 /// Bytes of rows in a transaction, after which it is committed even if it has few.
 const BATCH_BYTES: usize = 4 << 20;
 
+/// How far the rows of an upload are counted, over all tries of it.
+pub(super) struct Count<'c> {
+    /// From the first one on; `None` before the first try.
+    rows: Option<u64>,
+    /// Hears of those that are new.
+    tell: &'c mut dyn FnMut(Tally),
+}
+
+impl<'c> Count<'c> {
+    pub(super) fn new(tell: &'c mut dyn FnMut(Tally)) -> Count<'c> {
+        Count { rows: None, tell }
+    }
+
+    pub(super) fn rows(&self) -> Option<u64> {
+        self.rows
+    }
+
+    pub(super) fn take(&mut self, tally: Tally) {
+        if tally.rows > 0 {
+            self.rows = Some(self.rows.unwrap_or_default() + tally.rows);
+            (self.tell)(tally);
+        }
+    }
+}
+
 /// Writes one upload.
-pub(super) struct Press<'l> {
+pub(super) struct Press<'l, 'c> {
     set: &'l DatasetConfig,
     account: Option<&'l dyn Account>,
     worker: Box<dyn Worker>,
@@ -41,17 +67,25 @@ pub(super) struct Press<'l> {
     seen: u64,
     /// Rows of the open transaction, and their bytes.
     open: (u64, usize),
+    /// How far rows are counted: before this try of it, or by it.
+    counted: u64,
+    /// The rows behind that.
+    tally: Tally,
+    /// Hears of them.
+    told: &'l mut Count<'c>,
     now: Micros,
 }
 
-impl<'l> Press<'l> {
-    /// Goes on after what `receipt` says.
+impl<'l, 'c> Press<'l, 'c> {
+    /// Goes on after what `receipt` says. A try that begins again has counted some rows, and may have
+    /// written more: what it has not counted is counted, be it written already or not.
     pub(super) fn new(
         log: &dyn Log,
         (set, account): (&'l DatasetConfig, Option<&'l dyn Account>),
         worker: Box<dyn Worker>,
-        receipt: Receipt,
-    ) -> Result<Press<'l>, Ending> {
+        (receipt, told): (Receipt, &'l mut Count<'c>),
+    ) -> Result<Press<'l, 'c>, Ending> {
+        let counted = *told.rows.get_or_insert(receipt.rows);
         let mut transaction = Transaction::default();
         let mut register = |topic: &str| -> Result<usize, Ending> {
             Ok(transaction.register(topic, log.partitions(topic)?))
@@ -74,6 +108,9 @@ impl<'l> Press<'l> {
             key,
             seen: 0,
             open: (0, 0),
+            counted,
+            tally: Tally::default(),
+            told,
         })
     }
 
@@ -104,7 +141,7 @@ impl<'l> Press<'l> {
     /// A row, unless it is written already.
     pub(super) fn line(&mut self, line: Line<'_>, now: &dyn Fn() -> Micros) -> Result<(), Ending> {
         if self.seen < self.receipt.rows {
-            self.seen += 1;
+            self.pass(&line);
             return Ok(());
         }
         let counted = self.count(&line);
@@ -112,7 +149,7 @@ impl<'l> Press<'l> {
             self.commit(now)?;
             return Err(paused(self.set, &reason));
         }
-        self.seen += 1;
+        self.pass(&line);
         self.write(&line);
         let (Counted::Over(_, pause), Some(account)) = (counted, self.account) else {
             return Ok(());
@@ -121,6 +158,14 @@ impl<'l> Press<'l> {
         pause.write(whom, &mut self.transaction, self.receipts).map_err(IngestError::Commit)?;
         self.commit(now)?;
         Err(paused(self.set, &pause.reason))
+    }
+
+    /// The row goes by, and is counted with the next commit unless it was before.
+    fn pass(&mut self, line: &Line<'_>) {
+        self.seen += 1;
+        if self.seen > self.counted {
+            self.tally = self.tally.plus(one(&line.fate));
+        }
     }
 
     /// Whether whose row it is is paused, or is with it.
@@ -186,6 +231,7 @@ impl<'l> Press<'l> {
             source: format!("{OF_SET}{}", self.set.name),
             head: Head::of(line, self.receipt.upload, self.seen),
             cut,
+            search: String::new(),
         }
     }
 
@@ -200,7 +246,7 @@ impl<'l> Press<'l> {
         self.receipt.report = Some(report);
     }
 
-    /// Commits what is open, with how far it is.
+    /// Commits what is open, with how far it is, and tells what came of the rows that are new.
     pub(super) fn commit(&mut self, now: &dyn Fn() -> Micros) -> Result<(), Ending> {
         self.receipt.rows = self.receipt.rows.max(self.seen);
         let value = serde_json::to_vec(&self.receipt)
@@ -215,6 +261,7 @@ impl<'l> Press<'l> {
         }
         self.open = (0, 0);
         self.now = now();
+        self.told.take(std::mem::take(&mut self.tally));
         Ok(())
     }
 
@@ -228,6 +275,15 @@ impl<'l> Press<'l> {
             // A new worker and the receipt tell what is committed, whichever it was.
             other => Ending::Restart(other.to_string()),
         })
+    }
+}
+
+/// A row, counted.
+pub(super) fn one(fate: &Fate<'_>) -> Tally {
+    match fate {
+        Fate::Blank => Tally { rows: 1, blank: 1, ..Tally::default() },
+        Fate::Event(_) => Tally { rows: 1, events: 1, processed: 1, ..Tally::default() },
+        Fate::Dead(_) => Tally::dead(1),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::datasets::settings::section;
+use crate::tally::Tally;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -227,8 +228,12 @@ fn whatever_commit_fails_each_row_is_there_once_and_in_order() {
                 (commits == failing + 1).then_some(fault)
             });
             let loader = loader(&log, &set).rows_at_once(30);
-            let loaded = loader.load(&upload, &mut || true).unwrap();
+            let mut counted = Tally::default();
+            let mut count = |tally: Tally| counted = counted.plus(tally);
+            let loaded = loader.load_and_count(&upload, &mut || true, &mut count).unwrap();
             assert_eq!(loaded.report, wanted.report, "{fault:?} {failing}");
+            let counted = (counted.rows, counted.outcomes().map(|(_, count)| count));
+            assert_eq!(counted, (102, [92, 0, 10]), "{fault:?} {failing}");
             assert_eq!(rows(&*log), rows(&*plain), "{fault:?} {failing}");
             assert_eq!(dead(&*log).len(), 10, "{fault:?} {failing}");
         }

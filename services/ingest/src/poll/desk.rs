@@ -7,10 +7,13 @@ use super::seen::{SEEN_CAP, Seen};
 use super::settings::{self, Polling};
 use super::{Lost, Office, ledger};
 use crate::cursor;
+use crate::folders::News;
 use crate::pause::{Pause, Standing, Whom};
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
+use crate::tally::Tally;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::topics::DEAD_LETTERS;
 use tocsin_domain::upstream::{Asked, Quota};
@@ -40,6 +43,10 @@ pub(super) struct Desk {
     pub rate: Rate,
     /// Whether the source is paused.
     pub standing: Standing,
+    /// The rows that the next commit holds.
+    pub tally: Tally,
+    /// Hears of them once they are committed.
+    tell: Arc<dyn Fn(News<'_>) + Send + Sync>,
     asks: Asks,
 }
 
@@ -72,6 +79,8 @@ impl Desk {
             mapping: Id::of("mapping", &[format!("{config:?}").as_bytes()]).to_string(),
             rate,
             standing: Standing::new(Whom::source(config)),
+            tally: Tally::default(),
+            tell: office.tell.clone(),
             asks: Asks::new(tenant, name),
         };
         let now = (office.now)();
@@ -241,7 +250,12 @@ impl Desk {
     /// Commits what is open. After an error nothing here is to be believed any more.
     pub fn commit(&mut self, now: Micros) -> Result<(), Lost> {
         self.transaction.time = now;
-        Ok(self.worker.commit_patiently(&mut self.transaction, PATIENCE)?)
+        self.worker.commit_patiently(&mut self.transaction, PATIENCE)?;
+        let tally = std::mem::take(&mut self.tally);
+        if tally.rows > 0 {
+            (self.tell)(News::Rows(&self.quota.source, tally));
+        }
+        Ok(())
     }
 }
 

@@ -62,25 +62,33 @@ pub(super) fn take(
     let search = search.unwrap_or_default();
     let mut seen = desk.seen.remove(&search).unwrap_or_default();
     let (mut taken, mut lost, mut buffer) = (Taken::default(), None, Vec::new());
-    let (mut row, mut tally, mut is_known) = (Row::default(), Tally::default(), false);
+    let (mut row, mut is_known) = (Row::default(), false);
     let mut content = page.body;
     let now = || page.now;
     let file = File { content: &mut content, name: page.url, from: Mark::default(), now: &now };
     let read = source.read(file, &mut |item| {
-        row.take(&item, &mut tally);
+        let before = row;
+        row.take(&item, &mut desk.tally);
         taken.found += u64::from(is_something(&item));
         let done = match item {
-            Item::Event(event) => event_in(desk, log, &mut seen, &search, event, &mut buffer)
-                .map(|new| taken.events += u64::from(new)),
+            Item::Event(event) => {
+                let event = event.found_by(&search);
+                put(desk, log, &mut seen, &event, &mut buffer).map(|new| {
+                    taken.events += u64::from(new);
+                    row = if new { row } else { before.repeating() };
+                })
+            }
             Item::DeadLetter(letter) => {
-                let new = letter_in(desk, &mut seen, *letter, &page);
+                let letter = DeadLetter { search: search.clone(), ..*letter };
+                let new = letter_in(desk, &mut seen, letter, &page);
                 taken.dead_letters += u64::from(new);
                 is_known |= !new;
+                row = if new { row } else { before.repeating() };
                 Ok(())
             }
             Item::RowEnd(_) | Item::OpenEnd => {
                 taken.rows += 1;
-                let is_dead = row.end(&mut tally);
+                let is_dead = row.end(&mut desk.tally);
                 // A dead row that was there before adds nothing: behind a pause its answer is read
                 // again, and goes on to the rows that nobody has looked at.
                 if !std::mem::take(&mut is_known) && desk.rate.row(is_dead) {
@@ -97,6 +105,10 @@ pub(super) fn take(
         })
     });
     desk.seen.insert(search, seen);
+    if row != Row::default() {
+        // It broke off in the middle of a row: what came of that is committed like the rest.
+        row.end(&mut desk.tally);
+    }
     match (read, lost) {
         (_, Some(fault)) => Err(Fault::Lost(fault)),
         (Ok(()), None) => Ok(taken),
@@ -113,25 +125,6 @@ fn is_something(item: &Item<'_>) -> bool {
         Item::Event(Event::DatasetRow(row)) => row.kind == DatasetRowKind::Row,
         _ => true,
     }
-}
-
-fn event_in(
-    desk: &mut Desk,
-    log: &dyn Log,
-    seen: &mut Seen,
-    search: &str,
-    mut event: Event<'_>,
-    buffer: &mut Vec<u8>,
-) -> Result<bool, Lost> {
-    if let Event::Listing(listing) = &mut event
-        && listing.searches.is_empty()
-        && !search.is_empty()
-    {
-        let found = listing.clone();
-        let listing = tocsin_domain::event::Listing { searches: vec![search], ..found };
-        return put(desk, log, seen, &Event::Listing(listing), buffer);
-    }
-    put(desk, log, seen, &event, buffer)
 }
 
 fn put(
@@ -178,6 +171,8 @@ fn flush(desk: &mut Desk, seen: &mut Seen, search: &str, page: &Page<'_>) -> Res
 pub(super) fn bury(desk: &mut Desk, topic: &str, reason: &str, page: Page<'_>) -> bool {
     let kept = &page.body[..page.body.len().min(DEAD_LETTER_CAP)];
     let key = format!("{}/{}", desk.tenant, desk.quota.source).into_bytes();
+    let search = desk.searches.get(page.which).map(|asked| asked.search.clone());
+    let search = search.unwrap_or_default();
     let letter = DeadLetter {
         id: Id::default(),
         topic: topic.to_owned(),
@@ -192,11 +187,11 @@ pub(super) fn bury(desk: &mut Desk, topic: &str, reason: &str, page: Page<'_>) -
         source: desk.quota.source.clone(),
         head: Vec::new(),
         cut: page.body.len() > kept.len(),
+        search: search.clone(),
     };
-    let search = desk.searches.get(page.which).map(|asked| asked.search.clone());
-    let search = search.unwrap_or_default();
     let mut seen = desk.seen.remove(&search).unwrap_or_default();
     let new = letter_in(desk, &mut seen, letter, &page);
     desk.seen.insert(search, seen);
+    desk.tally = desk.tally.plus(if new { Tally::dead(1) } else { Tally::repeats(1) });
     new
 }

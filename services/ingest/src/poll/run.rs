@@ -316,9 +316,7 @@ impl Poller {
         }
         outcome::settle(&mut desk.quota, end, &reason, now, draws[1]);
         desk.put_search(which, *end == End::Done)?;
-        desk.commit_quota(now)?;
-        self.office.metrics.records("ingest", taken.rows);
-        Ok(())
+        desk.commit_quota(now)
     }
 
     /// Notes what the upstream warns of: counted each time, logged when it is news.

@@ -2,6 +2,8 @@
 //! arrives once, and the ledger is right.
 
 mod accounts;
+mod again;
+mod counted;
 mod repeats;
 
 use super::seen::Seen;

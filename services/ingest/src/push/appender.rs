@@ -8,6 +8,7 @@ use super::room::Share;
 use super::settings::Pushed;
 use crate::cursor;
 use crate::pause::{Guard, Pause};
+use crate::tally::Tally;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -24,24 +25,22 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long a group is tried before its producers are told to come again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What metrics call it.
-const PART: &str = "push";
+pub(super) const PART: &str = "push";
 
 /// What one request wants written.
 pub(super) struct Job {
     pub(super) lot: Lot,
     pub(super) answer: Answer,
+    /// What its events have become once it is written.
+    pub(super) tally: Tally,
     pub(super) key: Option<Key>,
+    /// Who stands before its producer.
+    pub(super) guard: Arc<Guard>,
     /// Why only its first dead letters are written, and nothing is taken in.
-    pub(super) stopped: Option<Stopped>,
+    pub(super) stopped: Option<Pause>,
     pub(super) reply: oneshot::Sender<Outcome>,
     /// Its share of the room, given back when it is done.
     pub(super) _share: Share,
-}
-
-/// A producer that is paused by what it has pushed.
-pub(super) struct Stopped {
-    pub(super) guard: Arc<Guard>,
-    pub(super) pause: Pause,
 }
 
 /// What became of it.
@@ -210,7 +209,13 @@ impl Appender {
         for job in std::mem::take(jobs) {
             let given = job.key.as_ref().and_then(|key| Some((self.keys.peek(key.id)?, key.body)));
             match given {
-                Some((given, body)) => job.reply(outcome(given, body)),
+                Some((given, body)) => {
+                    let outcome = outcome(given, body);
+                    if let Outcome::Written(answer) = &outcome {
+                        repeated(&self.metrics, &job.guard, answer);
+                    }
+                    job.reply(outcome);
+                }
                 None => jobs.push(job),
             }
         }
@@ -225,8 +230,8 @@ impl Appender {
                 let builder = transaction.to(self.topics[record.topic], record.key);
                 builder.push(record.key, Some(record.value));
             }
-            if let Some(Stopped { guard, pause }) = &job.stopped {
-                pause.write(guard.whom(), transaction, self.cursors)?;
+            if let Some(pause) = &job.stopped {
+                pause.write(job.guard.whom(), transaction, self.cursors)?;
             } else if let Some(key) = &job.key {
                 let name = key.name.as_bytes();
                 let value = keys::value(key.body, &job.answer);
@@ -258,7 +263,7 @@ impl Appender {
 
     /// Its key has an answer from now on, and its events are counted.
     fn note(&self, job: &Job) {
-        self.metrics.records(PART, job.lot.len() as u64);
+        self.metrics.came_in(PART, &job.guard.whom().name, job.tally.outcomes());
         if job.stopped.is_some() {
             return;
         }
@@ -274,9 +279,7 @@ impl Job {
     fn done(self) {
         let outcome = match &self.stopped {
             None => Outcome::Written(self.answer.clone()),
-            Some(Stopped { guard, pause }) => {
-                Outcome::Paused(guard.whom().name.clone(), pause.reason.clone())
-            }
+            Some(pause) => Outcome::Paused(self.guard.whom().name.clone(), pause.reason.clone()),
         };
         self.reply(outcome);
     }
@@ -288,6 +291,12 @@ impl Job {
         drop((key, _share));
         let _ = reply.send(outcome);
     }
+}
+
+/// Counts what comes again with its key: nothing more is to come of it.
+pub(super) fn repeated(metrics: &Metrics, guard: &Guard, answer: &Answer) {
+    let tally = Tally::repeats(answer.received as u64);
+    metrics.came_in(PART, &guard.whom().name, tally.outcomes());
 }
 
 /// What is said to who comes with a key that has an answer.

@@ -9,6 +9,7 @@ use super::producers::Producer;
 use super::settings::Pushed;
 use crate::redrive::OF_PUSH;
 use crate::source::Event;
+use crate::tally::Tally;
 use axum::http::StatusCode;
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::{Id, Micros};
@@ -30,6 +31,7 @@ pub(super) struct Take<'p> {
     head: Vec<u8>,
     lot: Lot,
     answer: Answer,
+    tally: Tally,
     dead: Vec<usize>,
     wrong: usize,
     out_of_scope: bool,
@@ -42,6 +44,8 @@ pub(super) struct Taken {
     pub(super) answer: Answer,
     /// The numbers of the events that are dead letters, ascending.
     pub(super) dead: Vec<usize>,
+    /// What each of the events has become.
+    pub(super) tally: Tally,
 }
 
 /// Where the facts of one event go.
@@ -97,6 +101,7 @@ impl<'p> Take<'p> {
             head,
             lot: Lot::default(),
             answer: Answer::default(),
+            tally: Tally::default(),
             dead: Vec::new(),
             wrong: 0,
             out_of_scope: false,
@@ -130,13 +135,20 @@ impl<'p> Take<'p> {
         };
         let (left_out, meant) = (put.left_out, put.meant);
         match read {
-            Ok(()) => self.answer.left_out += left_out,
+            Ok(()) => {
+                self.answer.left_out += left_out;
+                match self.lot.len() > before {
+                    true => self.tally.processed += 1,
+                    false => self.tally.filtered += 1,
+                }
+            }
             Err(fault) => {
                 self.lot.cut(before);
                 self.fault(fault, raw, meant);
             }
         }
         self.answer.received += 1;
+        self.tally.rows += 1;
         true
     }
 
@@ -152,6 +164,7 @@ impl<'p> Take<'p> {
         }
         if self.lenient && fault.class != "scope" {
             self.answer.dead_letters += 1;
+            self.tally.dead_letters += 1;
             self.dead.push(index);
             let letter = self.letter(fault, raw, meant);
             self.lot.dead_letter(&letter);
@@ -178,12 +191,13 @@ impl<'p> Take<'p> {
             source: format!("{OF_PUSH}{name}"),
             head: self.head.clone(),
             cut: raw.len() > kept.len(),
+            search: String::new(),
         }
     }
 
     /// What is to be written, or why nothing is.
     pub(super) fn done(self) -> Result<Taken, Refusal> {
-        let Take { lot, mut answer, dead, wrong, most, .. } = self;
+        let Take { lot, mut answer, tally, dead, wrong, most, .. } = self;
         let refuse = |status, code, detail: String| {
             let refusal = Refusal::new(status, code, detail);
             Err(Refusal { errors: answer.errors.clone(), wrong, ..refusal })
@@ -205,6 +219,6 @@ impl<'p> Take<'p> {
             return refuse(StatusCode::UNPROCESSABLE_ENTITY, "events", detail);
         }
         answer.written = lot.len() - answer.dead_letters;
-        Ok(Taken { lot, answer, dead })
+        Ok(Taken { lot, answer, dead, tally })
     }
 }

@@ -1,6 +1,7 @@
 //! What somebody who pushes sees: real HTTP to a real listener, and the log behind it.
 
 mod again;
+mod counted;
 mod hostile;
 mod hostile_requests;
 mod paused;
@@ -116,7 +117,8 @@ impl World {
         let (push, writer) = made.map_err(|error| error.to_string()).unwrap();
         let (guards, push) = (push.guards(), Push { patience, ..push });
         let (room, path) = (push.room.clone(), spool.path().to_owned());
-        let uploads = http::router(Uploads::new(shared, &sets, path, push.gate(), now));
+        let told: http::Told = Arc::new(|_| {});
+        let uploads = http::router(Uploads::new(shared, &sets, path, (push.gate(), told), now));
         let router = push.router().merge(uploads);
         let stop = Stop::new();
         let token = stop.clone();

@@ -186,19 +186,6 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The directory of a data set that is not published, or `None` and a line that says so.
-pub fn set(name: &str) -> Option<PathBuf> {
-    let data = match std::env::var_os("TOCSIN_TEST_DATA") {
-        Some(data) => PathBuf::from(data),
-        None => root().join("../shared/data"),
-    };
-    let found = Some(data.join(name)).filter(|path| path.is_dir());
-    if found.is_none() {
-        eprintln!("left out: {name} is not in {}; set TOCSIN_TEST_DATA", data.display());
-    }
-    found
-}
-
 /// The bytes of a file, unpacked.
 pub fn bytes_of(path: &Path) -> Vec<u8> {
     let bytes = std::fs::read(path).unwrap();
@@ -213,4 +200,25 @@ pub fn bytes_of(path: &Path) -> Vec<u8> {
 /// What an independent program found.
 pub fn known(directory: &Path, file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(directory.join(file)).unwrap()).unwrap()
+}
+
+/// Fails unless whoever recorded the set has said so in its description, where there is no `truth.json`:
+/// numbers with commas, as there.
+pub fn told(directory: &Path, words: &str) {
+    let text = std::fs::read_to_string(directory.join("README.md")).unwrap();
+    let at = directory.display();
+    assert!(text.contains(words), "{words:?} was found, which is not what README.md in {at} says");
+}
+
+/// `41250` as `41,250`.
+pub fn with_commas(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

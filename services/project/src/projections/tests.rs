@@ -135,6 +135,7 @@ fn letter() -> DeadLetter {
         source: "a".into(),
         head: Vec::new(),
         cut: false,
+        search: String::new(),
     }
 }
 

@@ -167,6 +167,7 @@ mod tests {
             source: String::new(),
             head: Vec::new(),
             cut: false,
+            search: String::new(),
         }
     }
 

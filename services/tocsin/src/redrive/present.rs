@@ -3,7 +3,7 @@
 
 use super::Fate;
 use crate::settings::Settings;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 use tocsin_domain::event::{Listing, OrderRow, Reading};
 use tocsin_domain::partition::partition_of;
@@ -11,6 +11,18 @@ use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_domain::{Id, Micros, TopicPartition, topics};
 use tocsin_ingest::redrive::Made;
 use tocsin_stream::{Log, LogError, Record};
+
+/// What is known of topics beside what stands in them.
+pub(super) struct Terms {
+    lateness: BTreeMap<String, Duration>,
+    ids: SchemaIds,
+}
+
+impl Terms {
+    pub fn of(settings: &Settings) -> Terms {
+        Terms { lateness: settings.lateness.clone(), ids: settings.schema_ids.clone() }
+    }
+}
 
 /// What was found.
 #[derive(Default)]
@@ -37,7 +49,7 @@ impl Present {
         log: &dyn Log,
         places: &[TopicPartition],
         fates: &[Fate],
-        settings: &Settings,
+        terms: &Terms,
     ) -> Result<Present, LogError> {
         let records = || fates.iter().flat_map(|fate| &fate.records);
         let wanted: HashSet<Id> = records().map(|made| made.id).collect();
@@ -50,9 +62,9 @@ impl Present {
             .collect();
         let mut found = Present::default();
         for at in places {
-            let lateness = settings.lateness.get(&*at.topic).copied().unwrap_or_default();
+            let lateness = terms.lateness.get(&*at.topic).copied().unwrap_or_default();
             log.scan_all(at, |record| {
-                found.take(record, (&wanted, &keys, &own), (lateness, &settings.schema_ids));
+                found.take(record, (&wanted, &keys, &own), (lateness, &terms.ids));
                 Ok::<(), LogError>(())
             })?;
         }
@@ -79,8 +91,12 @@ impl Present {
         }
     }
 
-    /// Leaves of a fate's records those that are to be written.
-    pub fn sort_out(&self, fate: &mut Fate, planned: &mut HashSet<Id>) {
+    /// Leaves of the fates' records those that are to be written.
+    pub fn sort_out(&self, fates: &mut [Fate], planned: &mut HashSet<Id>) {
+        fates.iter_mut().for_each(|fate| self.sort_out_one(fate, planned));
+    }
+
+    fn sort_out_one(&self, fate: &mut Fate, planned: &mut HashSet<Id>) {
         let records = std::mem::take(&mut fate.records);
         for made in records {
             if self.ids.contains(&made.id) || !planned.insert(made.id) {

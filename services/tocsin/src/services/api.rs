@@ -26,7 +26,7 @@ fn start(host: &mut Host) -> anyhow::Result<()> {
     app.tenant = host.settings.tenant.clone();
     app.ids = host.settings.schema_ids.clone();
     let schemas = host.schemas.clone().map(|desk| desk as Arc<dyn Schemas>);
-    app.redrive = Some(redrive::words(&host.settings, schemas)?);
+    app.redrive = Some(redrive::words(host.log(), &host.settings, schemas)?);
     let router = tocsin_api::router(app).merge(std::mem::take(&mut host.beside));
     host.serve(router, listener)
 }

@@ -146,18 +146,17 @@ fn uploads(host: &Host, gate: Authorise) -> anyhow::Result<axum::Router> {
     std::fs::create_dir_all(&spool).with_context(|| {
         format!("cannot make {}, where uploads lie while they are read", spool.display())
     })?;
+    let vitals = host.vitals.clone();
+    let to = (gate, Arc::new(move |news: News<'_>| tell(&vitals, &news)) as http::Told);
     let sets = &host.settings.datasets;
-    let uploads = Uploads::new(host.log(), sets, spool, gate, Arc::new(facts::now));
+    let uploads = Uploads::new(host.log(), sets, spool, to, Arc::new(facts::now));
     Ok(http::router(uploads))
 }
 
 fn tell(vitals: &Vitals, news: &News<'_>) {
     match news {
         News::Rows(source, tally) => {
-            vitals.metrics.records("ingest", tally.rows);
-            for (outcome, count) in tally.outcomes() {
-                vitals.metrics.source_rows(source, outcome, count);
-            }
+            vitals.metrics.came_in("ingest", source, tally.outcomes());
         }
         News::Paused(source, reason) => {
             vitals.metrics.source_paused(source, reason.is_some());

@@ -12,10 +12,14 @@ use tocsin_stream::memory::MemoryLog;
 const NAMESPACES: &str = "namespace_id\nn1\n";
 const COLUMNS: &str = "column_id,namespace_id,parent,owner\nc1,n1,,ann\nc2,n9,,bob\nc3,n1\n";
 
+/// What was counted: of which source, and what is processed, filtered and dead.
+type Counted = Arc<Mutex<Vec<(String, [u64; 3])>>>;
+
 /// A server with the set of the tests; its runtime ends with it.
 struct Server {
     at: SocketAddr,
     log: Arc<MemoryLog>,
+    counted: Counted,
     spool: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
 }
@@ -51,14 +55,22 @@ fn serve(set: DatasetConfig) -> Server {
     });
     let now = Arc::new(|| Micros(1_000_000));
     let shared: Arc<dyn Log> = log.clone();
-    let uploads = Uploads::new(shared, &[set], spool.path().to_owned(), authorise, now);
+    let counted = Counted::default();
+    let to = counted.clone();
+    let tell: Told = Arc::new(move |news| {
+        if let News::Rows(source, tally) = news {
+            to.lock().unwrap().push((source.to_owned(), tally.outcomes().map(|(_, n)| n)));
+        }
+    });
+    let (to, dir) = ((authorise, tell), spool.path().to_owned());
+    let uploads = Uploads::new(shared, &[set], dir, to, now);
     let at = runtime.block_on(async move {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router(uploads)).await });
         at
     });
-    Server { at, log, spool, _runtime: runtime }
+    Server { at, log, spool, counted, _runtime: runtime }
 }
 
 /// A multipart body of files: field, name, content.
@@ -125,6 +137,8 @@ fn an_upload_is_taken_once_and_its_report_can_be_read() {
     let (status, again) = upload(&server, &good());
     assert_eq!((status, &again["known"]), (200, &json!(true)));
     assert_eq!((&again["report"], rows(&*server.log)), (report, found));
+    let counted = server.counted.lock().unwrap().clone();
+    assert_eq!(counted, [("dataset:catalogue".to_owned(), [3, 0, 1])], "what is known is not read");
 
     let id = answer["upload"].as_str().unwrap();
     let (status, _, text) = ask(&server, "GET /v1/datasets/catalogue", b"");

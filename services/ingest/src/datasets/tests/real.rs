@@ -1,20 +1,9 @@
 //! Recorded data as sets: what is detected in it, and what is wrong, as counted by other programs.
 //! It is read from `TOCSIN_TEST_DATA`, or from `../shared/data` beside the checkout; without it these
-//! tests say that they were left out.
+//! tests say that they were not run, or fail where it was promised.
 
 use super::*;
-
-fn data(name: &str) -> Option<PathBuf> {
-    let data = match std::env::var_os("TOCSIN_TEST_DATA") {
-        Some(data) => PathBuf::from(data),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-    };
-    let found = Some(data.join(name)).filter(|path| path.is_dir());
-    if found.is_none() {
-        eprintln!("left out: {name} is not in {}; set TOCSIN_TEST_DATA", data.display());
-    }
-    found
-}
+use tocsin_testkit::data::set as data;
 
 fn load(text: &str, paths: &[PathBuf]) -> (Report, usize, usize) {
     let (set, log) = (parse(text), memory_log());

@@ -1,7 +1,7 @@
 //! How dead letters are shown on a terminal. Whatever came from outside is escaped, so that it moves no
 //! cursor and paints nothing.
 
-use crate::redrive::Fate;
+use crate::redrive::{Fate, ids};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -104,6 +104,9 @@ pub(super) fn show(
     line("group", &letter.group().hash());
     line("service", &letter.service);
     line("source", &letter.source);
+    if !letter.search.is_empty() {
+        line("search", &letter.search);
+    }
     line("topic", &letter.topic);
     line("stood at", &place(letter));
     line("stands at", &stands.to_string());
@@ -111,7 +114,10 @@ pub(super) fn show(
     line("class", &letter.class);
     line("reason", &letter.reason);
     line("decided", &decision.map_or("no, it is open".to_owned(), decided));
-    line("now", &fate.map_or("say --config, and it says what a redrive would do".to_owned(), now));
+    line(
+        "now",
+        &fate.map_or("say --config, and it says what a redrive would do".to_owned(), Fate::words),
+    );
     for (label, bytes) in [("key", &letter.key), ("head", &letter.head), ("bytes", &letter.value)] {
         let cut = if letter.cut && label == "bytes" { ", cut" } else { "" };
         let _ = writeln!(out, "{label} ({} bytes{cut})", bytes.len());
@@ -132,34 +138,10 @@ fn decided(decision: &DeadDecision) -> String {
     format!("{what} by {by} at {at}{wrote}{}{reason}", if reason.is_empty() { "" } else { ": " })
 }
 
-/// What a redrive does with it.
-fn now(fate: &Fate) -> String {
-    let mut parts = Vec::new();
-    if !fate.written.is_empty() {
-        parts.push(format!("would write {} to {}", ids(&fate.written), fate.topic));
-    }
-    if !fate.present.is_empty() {
-        parts.push(format!("{} is there already", ids(&fate.present)));
-    }
-    if fate.late > 0 {
-        parts.push("it comes after newer ones of its subject: kept, and not judged".to_owned());
-    }
-    if !fate.nothing.is_empty() {
-        parts.push(format!("nothing comes of it: {}", fate.nothing));
-    }
-    parts.extend(fate.dead.as_ref().map(|reason| format!("still dead: {reason}")));
-    parts.extend(fate.told.iter().cloned());
-    parts.join("; ")
-}
-
-fn ids(ids: &[tocsin_domain::Id]) -> String {
-    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-}
-
 pub(super) fn redrive(sum: &Sum, fates: &[Fate], done: bool) -> String {
     let mut out = String::new();
     for fate in fates {
-        let text = now(fate).replace("would write", if done { "wrote" } else { "would write" });
+        let text = fate.words().replace("would write", if done { "wrote" } else { "would write" });
         let _ = writeln!(out, "{}  {}: {}", fate.letter, escaped(&fate.origin), escaped(&text));
     }
     let more = sum.letters.saturating_sub(fates.len() as u64);
@@ -207,6 +189,7 @@ mod tests {
             source: HOSTILE.into(),
             head: b"\xff\x1b[2J".to_vec(),
             cut: true,
+            search: String::new(),
         };
         let fate = Fate {
             origin: HOSTILE.into(),
