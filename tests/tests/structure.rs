@@ -12,6 +12,7 @@ use tocsin_stream::Topology;
 
 /// A dependency, the members that may list it, and whether tests may too.
 const MAY_LIST: &[(&str, &[&str], Tests)] = &[
+    ("libfuzzer-sys", &["fuzz"], Tests::No),
     ("rdkafka", &["crates/stream"], Tests::No),
     ("lettre", &["services/notify"], Tests::No),
     ("reqwest", &["services/ingest"], Tests::No),
@@ -23,7 +24,7 @@ const MAY_LIST: &[(&str, &[&str], Tests)] = &[
 ];
 
 /// Who may depend on the services; nobody else, so that they share topics only.
-const MAY_LIST_SERVICES: &[&str] = &["services/tocsin", "tests"];
+const MAY_LIST_SERVICES: &[&str] = &["fuzz", "services/tocsin", "tests"];
 
 /// The one exception: who reads the tables takes their description from who writes them.
 const READS_TABLES: (&str, &str) = ("services/api", "tocsin-project");
@@ -66,7 +67,7 @@ fn text(path: impl AsRef<Path>) -> String {
 
 /// The workspace's members as paths from the root.
 fn members() -> Vec<String> {
-    let mut found = vec!["tests".to_owned()];
+    let mut found = vec!["fuzz".to_owned(), "tests".to_owned()];
     for group in ["crates", "services"] {
         for entry in fs::read_dir(root().join(group)).unwrap() {
             found.push(format!("{group}/{}", entry.unwrap().file_name().into_string().unwrap()));
@@ -108,7 +109,7 @@ fn files(folder: &str, ending: &str) -> Vec<String> {
 }
 
 fn rust_files() -> Vec<String> {
-    ["crates", "services", "tests"].iter().flat_map(|folder| files(folder, ".rs")).collect()
+    ["crates", "fuzz", "services", "tests"].iter().flat_map(|folder| files(folder, ".rs")).collect()
 }
 
 /// The lines before the unit tests, which end a file.
@@ -448,7 +449,7 @@ fn the_first_rule_of_the_readme_is_the_example() {
 #[test]
 fn the_scripts_are_there_and_can_be_run() {
     use std::os::unix::fs::PermissionsExt;
-    for script in ["setup", "demo", "test", "demo-check", "deploy-check", "screenshots"] {
+    for script in ["setup", "demo", "test", "fuzz", "demo-check", "deploy-check", "screenshots"] {
         let mode = fs::metadata(root().join("scripts").join(script)).unwrap().permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "scripts/{script} is not executable");
         assert!(text(format!("scripts/{script}")).lines().any(|l| l.starts_with("set -eu")));

@@ -38,7 +38,7 @@ impl Foreigners {
     /// Of class `schema` if it is none that can be read.
     pub fn add(&mut self, schema: &str) -> Result<(), WireError> {
         let foreign = Arc::new(Foreign::parse(schema)?);
-        let own = own_fingerprint(&super::canonical::parse(schema)?)?;
+        let own = own_fingerprint(schema)?;
         for name in [fingerprint(schema)?, own] {
             self.by_fingerprint.insert(name, foreign.clone());
         }

@@ -24,7 +24,9 @@ impl Gather {
         if is_filler(message.key, message.value) {
             return;
         }
-        let (offset, time) = (message.offset as u64, Micros(message.millis.max(0) * 1000));
+        // Whoever wrote the record chose its time, and no hour is too late for that.
+        let time = Micros(message.millis.max(0).saturating_mul(1000));
+        let offset = message.offset as u64;
         // A time before the base cannot be told as a distance from it.
         if time < self.time || self.builder.count() == 0 {
             self.close();
@@ -80,5 +82,18 @@ mod tests {
         );
         gather.push(&Message { offset: 6, millis: 5, key: FILLER, value: None, error: None });
         assert!(gather.take(&at).is_none());
+    }
+
+    #[test]
+    fn a_record_may_have_any_time() {
+        let (at, mut gather) = (TopicPartition::new("t", 0), Gather::default());
+        let all = [-1, 0, 7, i64::MAX / 1000 + 1, i64::MAX, i64::MIN, 5];
+        for (offset, millis) in (0..).zip(all) {
+            gather.push(&Message { offset, millis, key: b"k", value: None, error: None });
+        }
+        let batch = gather.take(&at).unwrap();
+        let found: Vec<_> = batch.records().map(|r| (r.offset, r.time.0)).collect();
+        let last = i64::MAX;
+        assert_eq!(found, [(0, 0), (1, 0), (2, 7000), (3, last), (4, last), (5, 0), (6, 5000)]);
     }
 }

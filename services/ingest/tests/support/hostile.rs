@@ -77,8 +77,9 @@ impl Victim {
         let (_, text) = KINDS.iter().find(|(kind, _)| *kind == name).unwrap();
         let address = "https://upstream.test/base";
         let asked = !text.contains("address")
-            && !text.contains("csv")
+            && !text.contains("kind = \"csv\"")
             && !text.contains("finding")
+            && !text.contains("topic")
             && !text.contains("json-");
         let more = if asked { format!("address = \"{address}\"\n") } else { String::new() };
         let text = format!("[[sources]]\nname = \"a\"\n{text}\n{more}");
