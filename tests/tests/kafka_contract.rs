@@ -1,5 +1,5 @@
-//! Kafka keeps the contract of every log; and what only a cluster can do: partitions that move, a
-//! member that was away, a broker that is.
+//! Kafka keeps the contract of every log. What only a cluster can do is beside it: `kafka_members` has partitions
+//! that move, `kafka_faults` a member that was away and a broker that is.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

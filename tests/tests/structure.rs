@@ -17,7 +17,7 @@ const MAY_LIST: &[(&str, &[&str], Tests)] = &[
     ("lettre", &["services/notify"], Tests::No),
     ("reqwest", &["services/ingest"], Tests::No),
     ("scylla", &["crates/store"], Tests::No),
-    ("openssl", &["crates/store"], Tests::Yes),
+    ("openssl", &["crates/store", "crates/testkit"], Tests::Yes),
     ("rusqlite", &["crates/stream", "crates/store"], Tests::Yes),
     ("apache-avro", &["crates/domain"], Tests::Yes),
     ("ureq", &["services/tocsin"], Tests::Yes),

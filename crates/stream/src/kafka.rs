@@ -1,11 +1,11 @@
 //! Apache Kafka behind the log's contract: a transaction is a Kafka transaction, a worker is a
 //! transactional producer and a member of a group. Everything that knows librdkafka is in here.
 //!
-//! Read in this order: [`client`] what is configured, `worker` how the halves come together,
-//! `producer` how a transaction ends, `marks` what a broker forgets of it, `decisions` where that is written
-//! down, `member` and `seat` how partitions come and go, `reader` reading without a group, [`topics`] and
-//! `admin` what topics should be, `groups` and `intake` how a whole log moves in, and `native` for the calls
-//! into C.
+//! Read in this order: [`client`] what is configured, `reach` whether it lets us in, `worker` how the
+//! halves come together, `producer` how a transaction ends, `marks` what a broker forgets of it, `decisions`
+//! where that is written down, `member` and `seat` how partitions come and go, `reader` reading without a
+//! group, [`topics`] and `admin` what topics should be, `groups` and `intake` how a whole log moves in, and
+//! `native` for the calls into C.
 
 mod admin;
 mod bell;
@@ -20,6 +20,7 @@ mod member;
 mod native;
 mod place;
 mod producer;
+mod reach;
 mod reader;
 mod seat;
 pub mod topics;

@@ -1,5 +1,6 @@
 //! What tests are made of: contract suites, scenarios, a clock turned by hand, fixtures.
 
+pub mod certificates;
 pub mod data;
 pub mod log_suite;
 mod server;

@@ -5,6 +5,7 @@ use crate::backend::{Backend, Clean};
 use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::schema_desk::Desk;
+use crate::schema_ids;
 use crate::service::{Host, Service};
 use crate::services::SERVICES;
 use crate::settings::Settings;
@@ -157,6 +158,9 @@ impl Node {
 }
 
 fn start(host: &mut Host, services: &[&'static Service]) -> anyhow::Result<()> {
+    if !knows_ids(host, services)? {
+        return Ok(());
+    }
     for service in services {
         (service.start)(host)?;
     }
@@ -186,6 +190,17 @@ fn start(host: &mut Host, services: &[&'static Service]) -> anyhow::Result<()> {
         vitals.run(&*log, &stop);
         Ok::<(), String>(())
     })
+}
+
+/// Waits until it is known what the ids of the schema registry mean, if anybody here needs it; `false` if
+/// the process is to end. Where everything runs in one process, that was asked before.
+fn knows_ids(host: &mut Host, services: &[&'static Service]) -> anyhow::Result<bool> {
+    if host.whole || host.settings.registry.is_none() || !services.iter().any(|one| one.facts) {
+        return Ok(true);
+    }
+    let (health, stop) = (host.vitals.health.clone(), host.stop.clone());
+    let tell = |state| health.set("schema ids", state);
+    schema_ids::learn_patiently(&mut host.settings, host.backend.data.as_deref(), &stop, &tell)
 }
 
 fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {

@@ -9,10 +9,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 use tocsin_domain::wire::{Fingerprint, SchemaIds, fingerprint};
+use tocsin_service::Stop;
+use tocsin_service::health::State;
 
 /// The name of the file in the data directory.
 const FILE: &str = "schema-ids.json";
+/// How long to wait before a registry that is away is asked again: first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// What is kept: fingerprints as sixteen hexadecimal digits, by id.
 #[derive(Serialize, Deserialize)]
@@ -27,6 +32,40 @@ struct Kept {
 /// If the registry refuses (exit code 3), or is away and nothing is kept in `data` (4): values that
 /// cannot be read would be put aside as dead letters.
 pub fn learn(settings: &mut Settings, data: Option<&Path>) -> anyhow::Result<()> {
+    Ok(try_to_learn(settings, data)?)
+}
+
+/// The same, for a process that somebody else looks after: as long as the registry is away and nothing is
+/// kept, it waits and tells why. `false` if it is told to stop before.
+///
+/// # Errors
+/// If the registry refuses; exit code 3.
+pub fn learn_patiently(
+    settings: &mut Settings,
+    data: Option<&Path>,
+    stop: &Stop,
+    tell: &dyn Fn(State),
+) -> anyhow::Result<bool> {
+    let mut pause = PAUSES.0;
+    loop {
+        match try_to_learn(settings, data) {
+            Ok(()) => break,
+            Err(RegistryError::Away(reason)) => {
+                tracing::warn!(reason, "what the ids of the schema registry mean is waited for");
+                tell(State::Waiting { reason });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if stop.sleep(pause) {
+            return Ok(false);
+        }
+        pause = (2 * pause).min(PAUSES.1);
+    }
+    tell(State::Ready { partitions: None });
+    Ok(true)
+}
+
+fn try_to_learn(settings: &mut Settings, data: Option<&Path>) -> Result<(), RegistryError> {
     let Some(options) = &settings.registry else { return Ok(()) };
     let kept = data.and_then(|data| kept(data, &options.url));
     let mut ids = match (fetch(&Registry::new(options)), kept) {
@@ -49,9 +88,9 @@ pub fn learn(settings: &mut Settings, data: Option<&Path>) -> anyhow::Result<()>
                 Some(data) => format!("{} holds none of its ids", data.join(FILE).display()),
                 None => "without --data its ids are not kept".to_owned(),
             };
-            return Err(RegistryError::Away(format!("{reason}; {why}")).into());
+            return Err(RegistryError::Away(format!("{reason}; {why}")));
         }
-        (Err(error), _) => return Err(error.into()),
+        (Err(error), _) => return Err(error),
     };
     // State may hold events that such ids frame.
     for (id, schema) in Desk::new(options, data).kept() {

@@ -30,6 +30,8 @@ pub struct Service {
     pub parts: &'static [&'static str],
     /// Whether it reads or writes the tables.
     pub tables: bool,
+    /// Whether it reads facts, which the ids of a schema registry may frame.
+    pub facts: bool,
     /// Why there is nothing for it to do; `None` if there is.
     pub idle: fn(&Settings) -> Option<&'static str>,
     /// Starts its parts on the host.

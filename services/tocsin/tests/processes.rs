@@ -11,6 +11,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,6 +29,7 @@ use tocsin_domain::alert::Alert;
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::topics::{self, Topics};
 use tocsin_domain::{Id, TopicPartition};
+use tocsin_service::Stop;
 use tocsin_store::Store;
 use tocsin_stream::memory::MemoryLog;
 use tocsin_stream::{Log, WorkerSpec};
@@ -116,11 +119,15 @@ impl Cluster {
 
     /// One service, as its subcommand runs it.
     fn start(&self, name: &str, world: &World, data: Option<PathBuf>) -> Node {
+        let admin = Some("127.0.0.1:0".parse().unwrap());
+        self.run(name, world, data, Plan { admin, ..Plan::default() })
+    }
+
+    fn run(&self, name: &str, world: &World, data: Option<PathBuf>, plan: Plan) -> Node {
         let service = SERVICES.into_iter().find(|service| service.name == name).unwrap();
         let (log, store) = (self.log.clone(), Some(self.store.clone()));
-        let free = Some("127.0.0.1:0".parse().unwrap());
-        let listen = free.filter(|_| name == "api");
-        let plan = Plan { services: vec![service], listen, admin: free, ..Plan::default() };
+        let listen = (name == "api").then(|| "127.0.0.1:0".parse().unwrap());
+        let plan = Plan { services: vec![service], listen, ..plan };
         let backend = Backend { log, store, clean: None, data, lock: None };
         Node::run(world.settings(), backend, plan).unwrap()
     }
@@ -286,4 +293,75 @@ fn the_second_signal_ends_the_process_at_once() {
         let status = status.unwrap();
         assert_eq!((status.code(), status.signal()), (Some(code), None));
     }
+}
+
+/// A registry that has no subject, from now on.
+fn registry(at: &str) {
+    let listener = TcpListener::bind(at).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            lines.map_while(Result::ok).take_while(|line| !line.is_empty()).count();
+            let body = r#"{"error_code": 40401}"#;
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 404 No\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_registry_that_is_away_is_waited_for_by_whoever_needs_it_and_by_nobody_else() {
+    let world = World::new(Faults::new());
+    let cluster = Cluster::new(&world.path("cluster"));
+    tocsin_project::prepare(&*cluster.log, &*cluster.store).unwrap();
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (away, at) = (free().to_string(), free());
+    let text = std::fs::read_to_string(world.config()).unwrap();
+    let text = format!("[schema]\nregistry = \"http://{away}\"\n{text}");
+    std::fs::write(world.config(), text).unwrap();
+
+    // It reads rows, which nothing frames.
+    let ingest = cluster.start("ingest", &world, None);
+    until("ingest does its work", || is_ready(&ingest));
+    end(ingest);
+
+    let ask = |path: &str| {
+        let config = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent: ureq::Agent = config.build().into();
+        let mut answer = agent.get(format!("http://{at}{path}")).call().ok()?;
+        Some((answer.status().as_u16(), answer.body_mut().read_to_string().unwrap()))
+    };
+    let stop = Stop::new();
+    std::thread::scope(|beside| {
+        let plan = Plan { admin: Some(at), stop: stop.clone(), ..Plan::default() };
+        let api = beside.spawn(|| cluster.run("api", &world, None, plan));
+        until("api says what it waits for", || {
+            ask("/readyz").is_some_and(|(code, text)| {
+                code == 503 && text.contains(&away) && text.contains("schema ids")
+            })
+        });
+        assert_eq!(ask("/livez"), Some((200, "ok\n".to_owned())));
+        registry(&away);
+        let api = api.join().unwrap();
+        until("api does its work", || is_ready(&api));
+        assert!(get(&format!("{}/api/v1/deliveries", api.url))["items"].is_array());
+        end(api);
+    });
+    // Told to stop while it waits, it ends.
+    std::fs::write(
+        world.config(),
+        std::fs::read_to_string(world.config()).unwrap().replace(&away, &free().to_string()),
+    )
+    .unwrap();
+    let stop = Stop::new();
+    std::thread::scope(|beside| {
+        let plan = Plan { stop: stop.clone(), ..Plan::default() };
+        let detect = beside.spawn(|| cluster.run("detect", &world, None, plan));
+        std::thread::sleep(Duration::from_millis(300));
+        stop.stop();
+        detect.join().unwrap().wait().unwrap();
+    });
 }

@@ -174,10 +174,17 @@ fn every_service_has_a_budget_of_disruptions() {
     assert_eq!(budgets, services.collect::<Vec<_>>());
 }
 
-/// Whether every label of a selector is a label of the pod.
-fn selects(selector: &Value, pod: &Pod) -> bool {
-    let labels = selector.as_mapping().unwrap();
-    labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+/// Whether a selector selects the pod.
+pub fn selects(selector: &Value, pod: &Pod) -> bool {
+    let list = |value: &Value| value.as_sequence().cloned().unwrap_or_default();
+    let labels = at(selector, "matchLabels").as_mapping().unwrap();
+    let has_all = labels.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
+    let is_among = |expression: &Value| {
+        assert_eq!(word(at(expression, "operator")), "In");
+        let found = pod.labels.get(word(at(expression, "key")));
+        found.is_some_and(|label| list(at(expression, "values")).contains(label))
+    };
+    has_all && list(at(selector, "matchExpressions")).iter().all(is_among)
 }
 
 #[test]
@@ -186,14 +193,17 @@ fn every_selector_selects_pods_and_every_port_is_there() {
     let mut problems = Vec::new();
     for (file, resource) in resources() {
         let selector = match word(at(&resource, "kind")) {
-            "Service" => at(&resource, "spec.selector"),
-            "NetworkPolicy" => at(&resource, "spec.podSelector.matchLabels"),
+            "Service" => {
+                let labels = at(&resource, "spec.selector").clone();
+                Value::Mapping([("matchLabels".into(), labels)].into_iter().collect())
+            }
+            "NetworkPolicy" => at(&resource, "spec.podSelector").clone(),
             "Deployment" | "StatefulSet" | "PodDisruptionBudget" => {
-                at(&resource, "spec.selector.matchLabels")
+                at(&resource, "spec.selector").clone()
             }
             _ => continue,
         };
-        let selected: Vec<&Pod> = pods.iter().filter(|pod| selects(selector, pod)).collect();
+        let selected: Vec<&Pod> = pods.iter().filter(|pod| selects(&selector, pod)).collect();
         if selected.is_empty() {
             problems.push(format!("{file}: {selector:?} selects no pod"));
         }
@@ -216,6 +226,9 @@ fn every_selector_selects_pods_and_every_port_is_there() {
 
 #[test]
 fn every_process_has_a_slot_of_its_own() {
+    // What a slot has is kept for it: for who never comes back under its number, others would wait in vain.
+    let configuration: toml::Table = text("k8s/base/tocsin.toml").parse().unwrap();
+    assert_eq!(configuration["log"]["membership"].as_str(), Some("static"));
     for (file, resource) in resources() {
         let container = at(&resource, "spec.template.spec.containers.0");
         match word(at(&resource, "kind")) {

@@ -7,9 +7,11 @@ mod compose;
 mod dashboards;
 mod kubernetes;
 mod metrics;
+mod network;
 mod program;
 mod push;
 mod rules;
+mod variables;
 
 use serde_norway::Value;
 use std::fs;

@@ -105,6 +105,28 @@ fn may_pass(error: &RequestAttemptError) -> bool {
     }
 }
 
+/// What to do about a cluster that does not let us in, by what the driver says.
+fn advice(options: &CqlOptions, doubt: Option<&str>, said: &str) -> String {
+    if said.contains("username") || said.contains("uthentication") {
+        let login = match options.user {
+            Some(_) => "see `username` and `password_file` in [store]",
+            None => "no login was shown: say `username` and `password_file` in [store]",
+        };
+        return format!("; {login}");
+    }
+    match (&options.tls, doubt) {
+        // A node that wants TLS only hangs up on whoever speaks without.
+        (None, _) => "; it was spoken to without TLS: if it wants TLS, say `tls = true`".into(),
+        (Some(_), Some(doubt)) => format!("; the node's certificate: {doubt}"),
+        // So does one that wants a certificate, or it says so, whichever is quicker.
+        (Some(Tls { identity: None, .. }), None) => {
+            "; no certificate was shown: if it wants one, say `certificate_file` and `key_file`"
+                .into()
+        }
+        (Some(_), None) => String::new(),
+    }
+}
+
 /// A session with its prepared statements, by their text.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -140,19 +162,7 @@ impl Session {
             builder = builder.prefer_datacenter(datacenter.clone());
         }
         let driver = builder.build().await.map_err(|error| {
-            let hint = match (&options.tls, doubt.get()) {
-                // A node that wants TLS only hangs up on whoever speaks without.
-                (None, _) => {
-                    "; it was spoken to without TLS: if it wants TLS, say `tls = true`".into()
-                }
-                (Some(_), Some(doubt)) => format!("; the node's certificate: {doubt}"),
-                // So does one that wants a certificate, or it says so, whichever is quicker.
-                (Some(Tls { identity: None, .. }), None) => {
-                    "; no certificate was shown: if it wants one, say `certificate_file` and `key_file`"
-                        .into()
-                }
-                (Some(_), None) => String::new(),
-            };
+            let hint = advice(options, doubt.get().copied(), &error.to_string());
             let reason = format!("{}: {error}{hint}", options.contact_points.join(", "));
             StoreError::Failed { doing: "open", reason }
         })?;

@@ -1,10 +1,8 @@
 //! What every client of a Kafka cluster has in common: where it is, how it proves who it is, and
 //! where its words go. It decides nothing about transactions.
 
-use crate::kafka::cluster::CALL;
 use crate::log::LogError;
 use rdkafka::ClientContext;
-use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -149,22 +147,16 @@ impl KafkaOptions {
             KafkaError::ClientConfig(..) => LogError::Refused(format!(
                 "the Kafka client cannot be configured so: {error}; see [log] in the configuration"
             )),
+            // What it says to a file that it cannot use, without its name.
+            KafkaError::ClientCreation(_) => {
+                let files = self.properties.iter().filter(|(name, _)| name.ends_with(".location"));
+                let files: Vec<&str> = files.map(|(_, path)| path.as_str()).collect();
+                LogError::Refused(format!(
+                    "the Kafka client cannot be configured so: {error}; see [log] in the configuration, and that these can be read and are in PEM form: {}",
+                    files.join(", ")
+                ))
+            }
             error => self.unavailable("start a client", error),
-        }
-    }
-
-    /// The cluster's id, if it is the one that it should be.
-    pub(super) fn guard(&self, client: &Client<Context>) -> Result<String, LogError> {
-        // To ask for a topic that there is none of is to ask whether anybody answers.
-        let answered = client.fetch_metadata(Some("__tocsin"), CALL);
-        answered.map_err(|error| self.unavailable("connect", error))?;
-        let found = client.fetch_cluster_id(CALL).unwrap_or_default();
-        match &self.cluster_id {
-            Some(wanted) if *wanted != found => Err(LogError::Refused(format!(
-                "the Kafka cluster at {} has the id {found:?}, and `cluster_id` in [log] is {wanted:?}: nothing was done there; correct `bootstrap` or `cluster_id`",
-                self.bootstrap
-            ))),
-            _ => Ok(found),
         }
     }
 
@@ -204,6 +196,8 @@ pub(super) struct Context {
     closing: AtomicBool,
     /// Whether a broker went away since somebody looked.
     lost: AtomicBool,
+    /// Why a broker could not be reached, as it was said last.
+    said: Mutex<String>,
 }
 
 impl Context {
@@ -227,6 +221,11 @@ impl Context {
         self.lost.swap(false, Ordering::AcqRel)
     }
 
+    /// Why a broker could not be reached, as it was said last; empty if none was tried in vain.
+    pub(super) fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Change>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -234,6 +233,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "FAIL" {
+            // Without the name of its thread.
+            let text = message.split_once("]: ").map_or(message, |(_, text)| text);
+            text.clone_into(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(facility, message, "kafka client");

@@ -6,7 +6,6 @@ use crate::cli::ServiceArgs;
 use crate::exit::{Exit, Kind};
 use crate::facts;
 use crate::runtime::{self, Node, Plan};
-use crate::schema_ids;
 use crate::services::SERVICES;
 use crate::settings::Settings;
 use std::net::SocketAddr;
@@ -18,7 +17,7 @@ use tocsin_service::{Stop, lifecycle};
 /// Wrong configuration, a log or an address that is in use or does not answer, a part that failed.
 pub fn run(name: &str, args: &ServiceArgs, listen: Option<SocketAddr>) -> anyhow::Result<()> {
     runtime::start_logging()?;
-    let mut settings = Settings::load(&args.config, facts::now())?;
+    let settings = Settings::load(&args.config, facts::now())?;
     let service = SERVICES.into_iter().find(|service| service.name == name);
     let service = service.ok_or_else(|| anyhow::anyhow!("there is no service {name:?}"))?;
     if let Some(reason) = (service.idle)(&settings) {
@@ -29,7 +28,6 @@ pub fn run(name: &str, args: &ServiceArgs, listen: Option<SocketAddr>) -> anyhow
     let stop = Stop::new();
     lifecycle::on_signals(&stop)?;
     let backend = Backend::shared(&settings, args.data.as_deref(), service.tables)?;
-    schema_ids::learn(&mut settings, args.data.as_deref())?;
     let (slot, admin) = (args.slot.slot, Some(args.admin));
     let plan = Plan { services: vec![service], slot, listen, admin, stop, ..Plan::default() };
     let node = Node::run(settings, backend, plan)?;

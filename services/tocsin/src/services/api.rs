@@ -11,7 +11,7 @@ use tocsin_stream::Schemas;
 
 /// Tables and facts to pages.
 pub(super) static SERVICE: Service =
-    Service { name: "api", parts: &[], tables: true, idle: |_| None, start };
+    Service { name: "api", parts: &[], tables: true, facts: true, idle: |_| None, start };
 
 fn start(host: &mut Host) -> anyhow::Result<()> {
     let Some(listener) = host.listener.take() else {

@@ -6,8 +6,14 @@ use crate::service::{Host, Service};
 use tocsin_detect::DetectStep;
 
 /// Events to alerts.
-pub(super) static SERVICE: Service =
-    Service { name: "detect", parts: &["detect"], tables: false, idle: |_| None, start };
+pub(super) static SERVICE: Service = Service {
+    name: "detect",
+    parts: &["detect"],
+    tables: false,
+    facts: true,
+    idle: |_| None,
+    start,
+};
 
 fn start(host: &mut Host) -> anyhow::Result<()> {
     let settings = &host.settings;

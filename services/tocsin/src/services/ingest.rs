@@ -22,7 +22,7 @@ use tocsin_ingest::{Folders, Office, Poller, SourceConfig};
 
 /// Files, answers, pushes and topics of others to events.
 pub(super) static SERVICE: Service =
-    Service { name: "ingest", parts: &["ingest"], tables: false, idle, start };
+    Service { name: "ingest", parts: &["ingest"], tables: false, facts: false, idle, start };
 
 fn idle(settings: &Settings) -> Option<&'static str> {
     let read = |one: &SourceConfig| one.folder.is_some() || one.is_polled() || is_topic(one);

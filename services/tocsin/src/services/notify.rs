@@ -12,6 +12,7 @@ pub(super) static SERVICE: Service = Service {
     name: "notify",
     parts: &["match", "deliver", "send"],
     tables: false,
+    facts: true,
     idle: |_| None,
     start,
 };

@@ -11,8 +11,14 @@ use tocsin_service::health::State;
 use tocsin_store::Store;
 
 /// Facts to tables.
-pub(super) static SERVICE: Service =
-    Service { name: "project", parts: &["project"], tables: true, idle: |_| None, start };
+pub(super) static SERVICE: Service = Service {
+    name: "project",
+    parts: &["project"],
+    tables: true,
+    facts: true,
+    idle: |_| None,
+    start,
+};
 
 /// How often it is looked whether the tables are there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -278,7 +278,20 @@ fn security(
     if section.certificate_file.is_some() != section.key_file.is_some() {
         problems.push("`certificate_file` and `key_file` go together; one is missing".to_owned());
     }
+    if protocol.has_ssl()
+        && section.ca_file.is_none()
+        && let Some(place) = trusted(|variable| std::env::var_os(variable).is_some())
+    {
+        found.insert("ssl.ca.location".to_owned(), place.to_owned());
+    }
     found
+}
+
+/// Whom this machine trusts. The OpenSSL in this program would look in a place of its own, where nobody
+/// keeps anything, so that the usual places are looked through; unless the environment says where, which
+/// OpenSSL heeds by itself and the search would not.
+fn trusted(is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
+    (!["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set)).then_some("probe")
 }
 
 /// Names with their dots, and values as text.

@@ -77,6 +77,23 @@ fn everything_said_is_taken_by_its_name_there() {
 }
 
 #[test]
+fn without_a_file_of_authorities_those_of_the_machine_are_trusted() {
+    assert_eq!(trusted(|_| false), Some("probe"));
+    assert_eq!(trusted(|variable| variable == "SSL_CERT_FILE"), None);
+    assert_eq!(trusted(|variable| variable == "SSL_CERT_DIR"), None);
+    let here = trusted(|variable| std::env::var_os(variable).is_some());
+    for (keys, wanted) in [
+        ("", None),
+        ("security_protocol = \"ssl\"", here),
+        ("security_protocol = \"ssl\"\nca_file = \"/ca.pem\"", Some("/ca.pem")),
+    ] {
+        let options = kafka_of(&format!("bootstrap = \"a:1\"\n{keys}\n")).unwrap();
+        let found = options.properties.get("ssl.ca.location").map(String::as_str);
+        assert_eq!(found, wanted, "{keys}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_with_what_is_allowed() {
     let with = |keys: &str| format!("bootstrap = \"a:1\"\n{keys}");
     for (keys, wanted) in [
