@@ -4,13 +4,17 @@
 use crate::request::{self, Interface};
 use crate::target::{Target, scratch};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use tocsin_domain::topics::{DATASETS_ROWS, DEAD_LETTERS, Topics};
 use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_domain::{Micros, TopicPartition};
-use tocsin_ingest::datasets::http::{Authorise, Uploads, router};
+use tocsin_ingest::datasets::account::Account;
+use tocsin_ingest::datasets::http::{Authorise, Told, Uploads, router};
+use tocsin_ingest::pause::{Guard, Whom};
+use tocsin_ingest::poison::Rate;
 use tocsin_service::config::Document;
 use tocsin_stream::memory::MemoryLog;
 use tocsin_stream::{Log, LogError};
@@ -73,6 +77,25 @@ fn open(_: &str) -> crate::Suffer {
     })
 }
 
+/// Somebody who is never paused.
+struct Anybody(Guard);
+
+impl Account for Anybody {
+    fn may(&self) -> Result<(), Box<Response>> {
+        Ok(())
+    }
+
+    fn paused(&self, reason: &str) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, reason.to_owned()).into_response()
+    }
+
+    fn guard(&self) -> &Guard {
+        &self.0
+    }
+
+    fn wrote(&self, _: u64) {}
+}
+
 /// An interface that takes uploads, and the log behind it.
 struct World {
     interface: Interface,
@@ -89,9 +112,12 @@ impl World {
         let log = MemoryLog::new();
         let topics: Vec<_> = Topics::builtin().iter().collect();
         log.create_topics(&topics).expect("topics");
-        let anybody: Authorise = Arc::new(|_, _| Ok(()));
+        let never = Rate::of(Some("100%")).expect("a rate");
+        let anybody = Arc::new(Anybody(Guard::new(Whom::of("push:p".to_owned(), "", &()), never)));
+        let authorise: Authorise = Arc::new(move |_, _| Ok(anybody.clone()));
         let now = Arc::new(|| Micros(1_700_000_000_000_000));
-        let uploads = Uploads::new(log.clone(), &sets, spool.to_owned(), anybody, now);
+        let to: (Authorise, Told) = (authorise, Arc::new(|_| {}));
+        let uploads = Uploads::new(log.clone(), &sets, spool.to_owned(), to, now);
         let interface = Interface::new(|| router(uploads));
         World { interface, log, rows: 0, letters: 0 }
     }

@@ -61,7 +61,7 @@ pub fn learn_patiently(
         }
         pause = (2 * pause).min(PAUSES.1);
     }
-    tell(State::Ready { partitions: None });
+    tell(State::ready(None));
     Ok(true)
 }
 

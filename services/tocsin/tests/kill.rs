@@ -18,7 +18,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use support::chaos::{
-    Dice, HOURS, check_mails, configuration, ended_within, number, open_deliveries, recorded,
+    Dice, HOURS, SUBJECTS, check_mails, configuration, ended_within, number, open_deliveries,
+    recorded,
 };
 use support::{Running, serve, tocsin, until};
 use tocsin::command::backtest::backtest;
