@@ -31,6 +31,7 @@ use tocsin::settings::Settings;
 use tocsin::{backend, facts};
 use tocsin_domain::alert::Alert;
 use tocsin_domain::{Id, Micros, topics};
+use tocsin_testkit::servers::Private;
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 /// Who can die, with the slot, and the steps at which.
@@ -49,16 +50,80 @@ const FEW: u64 = 8;
 /// A little longer than a session lasts in these tests.
 const SESSION: Duration = Duration::from_secs(7);
 
-fn start(at: &Path, (name, slot): (&str, u32), crash: Option<String>) -> Running {
-    let mut command = service(at, name, slot);
-    // One file for all lives of a process, one after another.
-    let log = at.join(format!("{name}-{slot}.log"));
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-    command.env("TOCSIN_LOG", "info").stderr(log);
-    if let Some(crash) = crash {
-        command.env("TOCSIN_CRASH_AT", crash);
+/// The processes, who of them dies next, and who has died.
+struct Crowd<'a> {
+    at: &'a Path,
+    processes: Vec<Running>,
+    dice: Dice,
+    deaths: BTreeMap<String, u64>,
+    /// As often a sender may not know what became of what it had begun.
+    cut_off: u64,
+}
+
+impl<'a> Crowd<'a> {
+    fn new(at: &'a Path, seed: u64) -> Crowd<'a> {
+        let (dice, deaths) = (Dice(seed), BTreeMap::new());
+        let mut all = Crowd { at, processes: Vec::new(), dice, deaths, cut_off: 0 };
+        all.processes = (0..VICTIMS.len()).map(|i| all.start(i, None)).collect();
+        all
     }
-    Running(command.spawn().unwrap())
+
+    fn start(&self, i: usize, crash: Option<String>) -> Running {
+        let (name, slot, _) = VICTIMS[i];
+        let mut command = service(self.at, name, slot);
+        // One file for all lives of a process, one after another.
+        let log = self.at.join(format!("{name}-{slot}.log"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        command.env("TOCSIN_LOG", "info").stderr(log);
+        if let Some(crash) = crash {
+            command.env("TOCSIN_CRASH_AT", crash);
+        }
+        Running(command.spawn().unwrap())
+    }
+
+    fn note(&mut self, who: String, sends: bool) {
+        *self.deaths.entry(who).or_default() += 1;
+        self.cut_off += u64::from(sends);
+    }
+
+    /// The broker, or one of the processes, dies and comes back.
+    fn die(&mut self, kafka: &Private, broker: bool) {
+        if broker {
+            kafka.kill();
+            kafka.restart();
+            return self.note("kafka".to_owned(), true);
+        }
+        let i = self.dice.roll(VICTIMS.len() as u64) as usize;
+        let (name, _, steps) = VICTIMS[i];
+        self.processes[i].0.kill().unwrap();
+        self.processes[i].0.wait().unwrap();
+        self.note(name.to_owned(), name == SENDS);
+        if self.dice.roll(6) == 0 {
+            // Its session ends first, so that its partitions go to others, if there are any.
+            std::thread::sleep(SESSION);
+        }
+        if self.dice.roll(2) == 0 {
+            let step = steps[self.dice.roll(steps.len() as u64) as usize];
+            let crash = format!("{step}:{}", 1 + self.dice.roll(3));
+            let mut process = self.start(i, Some(crash));
+            if ended_within(&mut process, Duration::from_secs(3)) {
+                *self.deaths.entry(format!("{name} {step}")).or_default() += 1;
+            }
+            drop(process);
+            self.cut_off += u64::from(name == SENDS);
+        }
+        self.processes[i] = self.start(i, None);
+    }
+
+    /// Starts whoever has ended by itself, as what cannot know how its transaction ended may.
+    fn revive(&mut self) {
+        for (i, (name, ..)) in VICTIMS.iter().enumerate() {
+            if self.processes[i].0.try_wait().unwrap().is_some() {
+                self.cut_off += u64::from(*name == SENDS);
+                self.processes[i] = self.start(i, None);
+            }
+        }
+    }
 }
 
 /// With the patience that a broker's restart needs.
@@ -94,80 +159,35 @@ fn nothing_is_lost_and_nothing_comes_twice_whoever_of_a_cluster_dies() {
     run(at, &["topics", "apply", "--yes"]).unwrap();
     run(at, &["projections", "migrate"]).unwrap();
 
-    let mut processes: Vec<Running> =
-        VICTIMS.iter().map(|(service, slot, _)| start(at, (service, *slot), None)).collect();
-    let (mut dice, mut deaths) = (Dice(seed), BTreeMap::<String, u64>::new());
-    // As often a sender may not know what became of what it had begun.
-    let mut cut_off = 0;
+    let mut all = Crowd::new(at, seed);
     for (number, file) in files.iter().enumerate() {
         put(file, &incoming);
-        std::thread::sleep(Duration::from_millis(dice.roll(600)));
-        cut_off += revive(at, &mut processes);
-        if dice.roll(broker) == 0 || number == files.len() / 2 {
-            servers.kafka.kill();
-            servers.kafka.restart();
-            *deaths.entry("kafka".to_owned()).or_default() += 1;
-            cut_off += 1;
-            continue;
-        }
-        let i = dice.roll(VICTIMS.len() as u64) as usize;
-        let (service, slot, steps) = VICTIMS[i];
-        processes[i].0.kill().unwrap();
-        processes[i].0.wait().unwrap();
-        *deaths.entry(service.to_owned()).or_default() += 1;
-        cut_off += u64::from(service == SENDS);
-        if dice.roll(6) == 0 {
-            // Its session ends first, so that its partitions go to others, if there are any.
-            std::thread::sleep(SESSION);
-        }
-        if dice.roll(2) == 0 {
-            let step = steps[dice.roll(steps.len() as u64) as usize];
-            let crash = format!("{step}:{}", 1 + dice.roll(3));
-            processes[i] = start(at, (service, slot), Some(crash));
-            if ended_within(&mut processes[i], Duration::from_secs(3)) {
-                *deaths.entry(format!("{service} {step}")).or_default() += 1;
-            }
-            let _ = processes[i].0.kill();
-            let _ = processes[i].0.wait();
-            cut_off += u64::from(service == SENDS);
-        }
-        processes[i] = start(at, (service, slot), None);
+        std::thread::sleep(Duration::from_millis(all.dice.roll(600)));
+        all.revive();
+        let broker = all.dice.roll(broker) == 0 || number == files.len() / 2;
+        all.die(&servers.kafka, broker);
     }
 
     let log = backend::log(&settings, at).unwrap();
     let alerts = || facts::all::<Alert>(&*log, topics::ALERTS).unwrap();
     until("every alert", || {
-        cut_off += revive(at, &mut processes);
+        all.revive();
         alerts().len() >= wanted.len()
     });
     // What was cut off again and again is tried again after minutes.
     let end = Instant::now() + Duration::from_secs(400);
     while open_deliveries(&*log) > 0 {
-        cut_off += revive(at, &mut processes);
+        all.revive();
         assert!(Instant::now() < end, "without an end: {:#?}", unfinished(&*log));
         std::thread::sleep(Duration::from_secs(1));
     }
     check_alerts(&alerts(), &wanted);
     let events = SUBJECTS * hours;
-    let told =
-        format!("{kills} kills (seed {seed}, {membership} members): {deaths:?}; {events} events");
-    check_mails(&*log, &server, cut_off, &told);
+    let died = format!("{kills} kills (seed {seed}, {membership} members): {:?}", all.deaths);
+    check_mails(&*log, &server, all.cut_off, &format!("{died}; {events} events"));
     until("the tables are as the log says", || run(at, &["projections", "verify"]).is_ok());
-    drop((processes, servers));
+    drop((all, servers));
     directory.disable_cleanup(false);
-}
-
-/// Starts whoever has ended by itself, as what cannot know how its transaction ended may; how many of
-/// them may have been sending.
-fn revive(at: &Path, processes: &mut [Running]) -> u64 {
-    let mut senders = 0;
-    for (process, (service, slot, _)) in processes.iter_mut().zip(VICTIMS) {
-        if process.0.try_wait().unwrap().is_some() {
-            senders += u64::from(service == SENDS);
-            *process = start(at, (service, slot), None);
-        }
-    }
-    senders
 }
 
 fn check_alerts(found: &[Alert], wanted: &BTreeSet<Id>) {
