@@ -233,8 +233,11 @@ mod tests {
     const NONE: Auth = Auth::None;
     const KEY: Auth = Auth::Query("api key");
 
-    /// From, how it shows who asks, where an answer leads, and what becomes of it.
-    const WAYS: [(&str, Auth, &str, Result<(&str, bool), &str>); 20] = [
+    /// Where it leads, and whether to another host; or why nowhere.
+    type Way = Result<(&'static str, bool), &'static str>;
+
+    /// From, how it shows who asks, what an answer says, and what becomes of it.
+    const WAYS: [(&str, Auth, &str, Way); 20] = [
         ("http://u/a?b=1", NONE, "?p=2#top", Ok(("http://u/a?p=2", false))),
         ("http://u/a", NONE, "http://me:secret@u/b", Ok(("http://u/b", false))),
         ("http://u/a", NONE, "https://u:8/b", Ok(("https://u:8/b", false))),
