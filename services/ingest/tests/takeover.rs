@@ -50,7 +50,7 @@ fn a_file_that_was_just_imported() {
     let path = directory.path().join("a.csv");
     std::fs::write(&path, "s,v\nx,1\ny,2\n").unwrap();
     let source = config(
-        "name = \"a\"\nkind = \"csv\"\nevent = \"reading\"\nmeasure = \"m\"\nvalue = \"{v}\"\n\
+        "kind = \"csv\"\nevent = \"reading\"\nmeasure = \"m\"\nvalue = \"{v}\"\n\
          subject = \"{s}\"\ntime = \"2020-01-01\"\n",
     );
     let (log, veiled) = logs();
@@ -88,7 +88,7 @@ fn an_upstream_that_was_just_asked() {
     let answer = r#"{"items":[{"id":"a","price":1}]}"#;
     server.script("/items", [Reply::json(answer), Reply::json(answer)]);
     let source = config(&format!(
-        "address = \"{}/items?q={{search}}\"\nname = \"shop\"\nkind = \"http\"\nevent = \"listing\"\n\
+        "address = \"{}/items?q={{search}}\"\nkind = \"http\"\nevent = \"listing\"\n\
          items = \"items\"\nlisting = \"{{id}}\"\nprice = \"{{price}}\"\ncurrency = \"EUR\"\n\
          every = \"10m\"\nsearches = [\"lego\"]\n",
         server.url()
