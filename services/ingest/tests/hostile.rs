@@ -20,6 +20,12 @@ use tocsin_testkit::data::set;
 
 const CASES: u32 = 10_000;
 
+/// The kinds, by the tests that try them: one after the other, in four threads.
+const CSV: &[&str] = &["csv", "http-csv", "airnow", "airnow-daily", "airnow-hourly", "aqicn"];
+const JSON: &[&str] = &["json-lines", "json-items", "json-rows", "topic", "http", "http-feed"];
+const AIR: &[&str] = &["waqi", "openaq", "geonames"];
+const MARKETS: &[&str] = &["ebay", "ebay-finding", "mercadolibre", "mercadona", "mercadona-lines"];
+
 /// Put in anywhere.
 const SPICES: [&[u8]; 26] = [
     b"null",
@@ -164,28 +170,28 @@ fn suffer(kind: &str, suffer: impl Fn(&[u8])) {
 
 #[test]
 fn csv_of_any_kind() {
-    for kind in ["csv", "http-csv", "airnow", "airnow-daily", "airnow-hourly", "aqicn"] {
+    for kind in CSV {
         try_hard(kind);
     }
 }
 
 #[test]
 fn json_of_any_kind() {
-    for kind in ["json-lines", "json-items", "json-rows", "topic", "http", "http-feed"] {
+    for kind in JSON {
         try_hard(kind);
     }
 }
 
 #[test]
 fn air_and_places() {
-    for kind in ["waqi", "openaq", "geonames"] {
+    for kind in AIR {
         try_hard(kind);
     }
 }
 
 #[test]
 fn markets() {
-    for kind in ["ebay", "ebay-finding", "mercadolibre", "mercadona", "mercadona-lines"] {
+    for kind in MARKETS {
         try_hard(kind);
     }
 }
@@ -207,12 +213,9 @@ fn filters_of_any_form() {
 
 #[test]
 fn every_kind_is_tried() {
-    let source = include_str!("hostile.rs");
+    let tried = [CSV, JSON, AIR, MARKETS].concat();
     for (name, _) in hostile::KINDS {
-        assert!(
-            source.contains(&format!("\"{name}\"")),
-            "{name} stands in none of the lists above"
-        );
+        assert!(tried.contains(&name), "{name} stands in none of the lists at the top");
     }
     for kind in tocsin_ingest::sources::KINDS {
         assert!(hostile::KINDS.iter().any(|(name, _)| *name == kind.name), "{}", kind.name);
