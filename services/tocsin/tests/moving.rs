@@ -203,6 +203,8 @@ fn laptop(world: &World) -> Running {
     assert!(!older(&verify()));
     let (up, _) = serve(&mut world.laptop(&["up"]));
     world.import(world.laptop(&["import"]), "retail", &world.path("before.csv"));
+    let log = backend::open_log(&world.data(), tocsin_stream::embedded::Sync::Full).unwrap();
+    settled("what comes of the first sales", &*log, 1);
     up
 }
 
