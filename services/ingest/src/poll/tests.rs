@@ -4,6 +4,7 @@
 mod accounts;
 mod again;
 mod counted;
+mod kinds;
 mod repeats;
 
 use super::seen::Seen;
@@ -62,6 +63,12 @@ impl World {
     }
 
     fn poller(&self) -> Poller {
+        let address = format!("address = \"{}/items?q={{search}}\"\n", self.server.url());
+        self.poller_of(&format!("{address}{}{}", self.more, SOURCE))
+    }
+
+    /// A poller of another source.
+    fn poller_of(&self, text: &str) -> Poller {
         let (clock, told) = (self.clock.clone(), self.told.clone());
         let office = Office {
             log: self.log.clone(),
@@ -76,9 +83,7 @@ impl World {
             }),
             seed: 7,
         };
-        let address = format!("address = \"{}/items?q={{search}}\"\n", self.server.url());
-        let text = format!("{address}{}{}", self.more, SOURCE);
-        let mut config = config(&text);
+        let mut config = config(text);
         config.read_secrets(&|path| path.to_owned()).unwrap();
         Poller::new(&config, office).unwrap().unwrap()
     }
