@@ -18,6 +18,7 @@ mod stuck;
 mod watched;
 
 use proxy::{Call, Fault, Plan, Proxy};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tocsin_domain::subscriber::Subscriber;
@@ -287,13 +288,13 @@ struct Bench {
 
 impl Bench {
     fn new(timeout: Duration) -> Bench {
-        Bench::with(timeout, "")
+        Bench::with(timeout, |directory| Private::start(Kind::Kafka, directory))
     }
 
-    /// With more properties of the broker.
-    fn with(timeout: Duration, properties: &str) -> Bench {
+    /// With a broker of one's own in that directory.
+    fn with(timeout: Duration, start: impl FnOnce(&Path) -> Private) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        let broker = Private::start_with(Kind::Kafka, directory.path(), properties);
+        let broker = start(directory.path());
         let proxy = Arc::new(Proxy::before(broker.address()));
         let direct = connect(broker.address(), timeout);
         let used = [

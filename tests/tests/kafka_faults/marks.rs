@@ -9,6 +9,10 @@ use tocsin_stream::{Polled, Worker};
 /// Takes records for a transaction that it was not told of.
 const TRUSTFUL: &str = "transaction.partition.verification.enable=false\n";
 
+fn trustful() -> Bench {
+    Bench::with(TIMEOUT, |directory| Private::start_with(Kind::Kafka, directory, TRUSTFUL))
+}
+
 fn input() -> TopicPartition {
     TopicPartition::new(topics::AQI_READINGS, 0)
 }
@@ -80,7 +84,7 @@ fn check_case(
     (case, plans, committed): (&str, &[Plan], bool),
     goes_on: impl Fn(&Bench, Box<dyn Worker>) -> Box<dyn Worker>,
 ) {
-    let bench = Bench::with(TIMEOUT, TRUSTFUL);
+    let bench = trustful();
     bench.append();
     let mut worker = joined(&bench);
     bench.proxy.plan(plans);
@@ -122,7 +126,7 @@ fn a_worker_says_again_how_its_last_transaction_ended_once_the_broker_is_back() 
 
 #[test]
 fn who_has_lost_its_place_says_again_what_the_group_had_reached() {
-    let bench = Bench::with(TIMEOUT, TRUSTFUL);
+    let bench = trustful();
     bench.append();
     let mut first = joined(&bench);
     bench.proxy.plan(&[once(AddOffsets, Pretend)]);
