@@ -7,7 +7,7 @@
 //! producer counts as well.
 //!
 //! `cargo bench -p tocsin-tests --bench latency` prints one line of JSON. With TOCSIN_BENCH_CLUSTER=1 the
-//! services run over Kafka and Cassandra, which are given 20 s first.
+//! services run over Kafka and Cassandra, which are given a minute first.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,10 +35,11 @@ use tocsin_testkit::servers::{Kind, Private};
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 const RATE: u64 = 1_000;
-const SECONDS: u64 = 20;
-/// Servers that have just started are slow until their code is compiled: what is sent then is not
-/// counted.
-const WARM: u64 = 20;
+/// How long is counted. On the cluster longer, so that no pause of a server is missed.
+const SECONDS: [u64; 2] = [20, 60];
+/// Servers that have just started are slow until their hot code is compiled, which takes most of a
+/// minute and most of the machine: what is sent then is not counted.
+const WARM: [u64; 2] = [0, 60];
 const ONE_IN: u64 = 20;
 /// Each has every third event, so that each has some of those that alarm.
 const PRODUCERS: u64 = 3;
@@ -62,8 +63,8 @@ fn main() {
     }
 
     let meter = Meter::start();
-    let warm = if cluster.is_some() { WARM } else { 0 };
-    let events = RATE * (warm + SECONDS);
+    let [warm, counted] = [WARM, SECONDS].map(|seconds| seconds[usize::from(cluster.is_some())]);
+    let events = RATE * (warm + counted);
     let load = Load { log: &*node.log, started: Instant::now(), events };
     let produced: Vec<Produced> = std::thread::scope(|scope| {
         let producers: Vec<_> =
