@@ -12,11 +12,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use support::world::{Backend, World};
-use support::{page, until};
+use support::{page, scan, until};
 use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::topics;
 use tocsin_domain::wire::{self, SchemaIds};
-use tocsin_domain::{TopicPartition, topics};
-use tocsin_stream::{Log, LogError};
+use tocsin_stream::Log;
 use tocsin_testkit::upstream::{Reply, UpstreamServer};
 
 const CONFIG: &str = r#"
@@ -74,13 +74,7 @@ const FILE: &str = "station,time,pm25\nA,2024-03-01T07:00:00Z,20\nout,2024-03-01
 /// Values of a topic.
 fn values(log: &dyn Log, topic: &str) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    for number in 0..log.partitions(topic).unwrap() {
-        let read = log.scan_all(&TopicPartition::new(topic, number), |record| {
-            found.push(record.value.unwrap().to_vec());
-            Ok::<(), LogError>(())
-        });
-        read.unwrap();
-    }
+    scan(log, topic, |_, value| found.push(value.to_vec()));
     found
 }
 

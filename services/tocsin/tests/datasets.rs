@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use support::world::{Backend, World};
-use support::{root, serve, until};
+use support::{root, scan, serve, until};
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::{DatasetRow, DatasetRowKind};
 use tocsin_domain::topics::{DATASETS_ROWS, DEAD_LETTERS};
-use tocsin_domain::{Id, TopicPartition, wire};
-use tocsin_stream::{Log, LogError};
+use tocsin_domain::{Id, wire};
+use tocsin_stream::Log;
 
 const NAMES: [&str; 3] = ["namespaces", "columns", "datapoints"];
 
@@ -67,27 +67,16 @@ impl Place {
 fn found(log: &dyn Log) -> (Vec<String>, Vec<String>) {
     let (mut rows, mut dead) = (Vec::new(), Vec::new());
     let ids = wire::SchemaIds::default();
-    each(log, DATASETS_ROWS, &mut |bytes| {
+    scan(log, DATASETS_ROWS, |_, bytes| {
         let row: DatasetRow<'_> = wire::read(bytes, &ids).unwrap();
         rows.push(format!("{} {:?} {}:{} {:?}", row.id, row.kind, row.file, row.line, row.fields));
     });
-    each(log, DEAD_LETTERS, &mut |bytes| {
+    scan(log, DEAD_LETTERS, |_, bytes| {
         let letter: DeadLetter = wire::read(bytes, &ids).unwrap();
         dead.push(format!("{} {} {}", letter.id, letter.origin, letter.reason));
     });
     dead.sort();
     (rows, dead)
-}
-
-fn each(log: &dyn Log, topic: &str, take: &mut dyn FnMut(&[u8])) {
-    // A log that was killed early has no topics yet.
-    for partition in 0..log.partitions(topic).unwrap_or(0) {
-        log.scan_all(&TopicPartition::new(topic, partition), |record| {
-            take(record.value.unwrap());
-            Ok::<(), LogError>(())
-        })
-        .unwrap();
-    }
 }
 
 fn body(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
@@ -238,7 +227,7 @@ fn killed(backend: Backend) {
     until("all of it is there", || found(&*place.log()).0.len() >= ROWS + 4);
     let mut seen = std::collections::HashSet::<Id>::new();
     let (mut lines, mut borders, mut times) = (0, Vec::new(), Vec::new());
-    each(&*place.log(), DATASETS_ROWS, &mut |bytes| {
+    scan(&*place.log(), DATASETS_ROWS, |_, bytes| {
         let row: DatasetRow<'_> = wire::read(bytes, &wire::SchemaIds::default()).unwrap();
         assert!(seen.insert(row.id), "{} {} comes twice", row.file, row.line);
         times.push(row.event_time);

@@ -18,10 +18,10 @@ use std::path::Path;
 use std::time::Duration;
 use support::said::{Said, run};
 use support::world::{Backend, World};
-use support::{get, page, root, until};
+use support::{get, page, root, scan, until};
 use tocsin_domain::dead_letter::escaped;
-use tocsin_domain::{TopicPartition, topics, wire};
-use tocsin_stream::{Log, LogError};
+use tocsin_domain::{topics, wire};
+use tocsin_stream::Log;
 use tocsin_testkit::smtp::{Faults, SmtpServer};
 
 /// One station writes its days as nobody else does; a terminal would obey one of the rows.
@@ -81,14 +81,9 @@ fn rewrite(world: &World, from: &str, to: &str) {
 /// How often each fact stands in a topic, by its id.
 fn facts(log: &dyn Log, topic: &str) -> BTreeMap<String, u64> {
     let mut found = BTreeMap::new();
-    for number in 0..log.partitions(topic).unwrap() {
-        let read = log.scan_all(&TopicPartition::new(topic, number), |record| {
-            let id = record.value.and_then(wire::id_of).unwrap();
-            *found.entry(id.to_string()).or_default() += 1;
-            Ok::<(), LogError>(())
-        });
-        read.unwrap();
-    }
+    scan(log, topic, |_, value| {
+        *found.entry(wire::id_of(value).unwrap().to_string()).or_default() += 1;
+    });
     found
 }
 

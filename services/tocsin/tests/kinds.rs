@@ -19,13 +19,13 @@ use std::process::Stdio;
 use std::time::Duration;
 use support::chaos::{Dice, number};
 use support::world::{Backend, World};
-use support::{Running, until};
+use support::{Running, scan, until};
 use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::event::{DatasetRow, DatasetRowKind, Listing, Reading};
+use tocsin_domain::topics;
 use tocsin_domain::upstream::Quota;
 use tocsin_domain::wire::{self, SchemaIds};
-use tocsin_domain::{TopicPartition, topics};
-use tocsin_stream::{Log, LogError};
+use tocsin_stream::Log;
 use tocsin_testkit::data::set;
 use tocsin_testkit::upstream::{Reply, UpstreamServer};
 
@@ -165,17 +165,6 @@ impl Source {
             "[[sources]]\nname = \"{name}\"\n{source}searches = [\"{search}\"]\nevery = \"1s\"\n\
              budget = 1000000\n"
         )
-    }
-}
-
-fn scan(log: &dyn Log, topic: &str, mut take: impl FnMut(&[u8], &[u8])) {
-    for partition in 0..log.partitions(topic).unwrap() {
-        let at = TopicPartition::new(topic, partition);
-        log.scan_all(&at, |record| {
-            take(record.key, record.value.unwrap_or_default());
-            Ok::<(), LogError>(())
-        })
-        .unwrap();
     }
 }
 

@@ -20,12 +20,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::chaos::{Dice, ended_within, number};
 use support::world::{Backend, World};
-use support::{Running, until};
+use support::{Running, scan, until};
 use tocsin_domain::event::Listing;
+use tocsin_domain::topics;
 use tocsin_domain::upstream::Quota;
 use tocsin_domain::wire::{self, SchemaIds};
-use tocsin_domain::{TopicPartition, topics};
-use tocsin_stream::{Log, LogError};
+use tocsin_stream::Log;
 use tocsin_testkit::upstream::{Reply, UpstreamServer};
 
 /// Steps of a poller at which the process is ended.
@@ -50,17 +50,6 @@ fn serve(server: &UpstreamServer, grows: &Arc<AtomicBool>) -> Arc<Mutex<BTreeMap
         Reply::json(format!("{{\"items\":[{items}],\"next\":\"{next}\"}}"))
     });
     ids
-}
-
-fn scan(log: &dyn Log, topic: &str, mut take: impl FnMut(&[u8], &[u8])) {
-    for partition in 0..log.partitions(topic).unwrap() {
-        let at = TopicPartition::new(topic, partition);
-        log.scan_all(&at, |record| {
-            take(record.key, record.value.unwrap_or_default());
-            Ok::<(), LogError>(())
-        })
-        .unwrap();
-    }
 }
 
 /// How often each listing is there.

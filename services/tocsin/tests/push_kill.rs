@@ -22,12 +22,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::chaos::{Dice, ended_within, number};
 use support::world::{Backend, World};
-use support::{Running, until};
+use support::{Running, scan, until};
 use tocsin_domain::event::Reading;
 use tocsin_domain::topics::AQI_READINGS;
 use tocsin_domain::wire::{self, SchemaIds};
 use tocsin_domain::{TopicPartition, topics};
-use tocsin_stream::{Log, LogError};
+use tocsin_stream::Log;
 
 const PRODUCERS: u64 = 4;
 const BATCH: u64 = 20;
@@ -79,18 +79,12 @@ fn produce(producer: u64, url: &str, told: &Told) {
 
 /// How often each event is in the log, by what it says of itself.
 fn found(log: &dyn Log) -> BTreeMap<String, u64> {
-    let mut found = BTreeMap::new();
-    for partition in 0..log.partitions(AQI_READINGS).unwrap() {
-        let at = TopicPartition::new(AQI_READINGS, partition);
-        let scanned = log.scan_all(&at, |record| {
-            let value = record.value.unwrap();
-            let reading: Reading<'_> = wire::read(value, &SchemaIds::default()).unwrap();
-            let id = reading.origin.strip_prefix("/kill#").unwrap().to_owned();
-            *found.entry(id).or_default() += 1;
-            Ok::<(), LogError>(())
-        });
-        scanned.unwrap();
-    }
+    let (mut found, ids) = (BTreeMap::new(), SchemaIds::default());
+    scan(log, AQI_READINGS, |_, value| {
+        let reading: Reading<'_> = wire::read(value, &ids).unwrap();
+        let id = reading.origin.strip_prefix("/kill#").unwrap().to_owned();
+        *found.entry(id).or_default() += 1;
+    });
     found
 }
 

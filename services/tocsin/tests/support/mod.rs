@@ -12,6 +12,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tocsin_domain::TopicPartition;
+use tocsin_stream::{Log, LogError};
 
 /// The readings of a walk, as they come into a folder.
 pub const WALK: &str = r#"[[sources]]
@@ -99,6 +101,18 @@ pub fn within(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited {patience:?} in vain: {what}");
         // Who looks often at a cluster keeps it from its work.
         std::thread::sleep((patience / 1000).max(Duration::from_millis(20)));
+    }
+}
+
+/// Key and value of each record of a topic; nothing for a topic that is not there yet, as in a log whose
+/// owner died early.
+pub fn scan(log: &dyn Log, topic: &str, mut take: impl FnMut(&[u8], &[u8])) {
+    for partition in 0..log.partitions(topic).unwrap_or(0) {
+        log.scan_all(&TopicPartition::new(topic, partition), |record| {
+            take(record.key, record.value.unwrap_or_default());
+            Ok::<(), LogError>(())
+        })
+        .unwrap();
     }
 }
 
