@@ -1,6 +1,7 @@
 //! Who asks, and how often: no answer makes a poller ask on and on, and other credentials are tried
 //! at once.
 
+use super::tokens::Guarded;
 use super::*;
 
 impl World {
