@@ -36,6 +36,13 @@ pub struct Quota {
     pub account: String,
 }
 
+const DAY: i64 = 86_400_000_000;
+
+/// The next midnight in UTC.
+fn midnight(now: Micros) -> Micros {
+    Micros((now.0.div_euclid(DAY) + 1).saturating_mul(DAY))
+}
+
 /// Whether a source is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,6 +80,33 @@ impl Quota {
     pub fn left(&self, now: Micros) -> Option<u64> {
         let spent = if now.date() > self.day { 0 } else { self.spent };
         self.budget.map(|budget| budget.saturating_sub(spent))
+    }
+
+    /// Until when nothing may be asked because the day's budget is spent.
+    pub fn spent_until(&self, now: Micros) -> Option<Micros> {
+        (self.left(now) == Some(0)).then(|| midnight(now))
+    }
+
+    /// The time from one call to the next, so that what is left of the budget lasts for the day.
+    pub fn pace(&self, now: Micros) -> Duration {
+        let day = midnight(now).since(now);
+        let slow = |left: u64| day / u32::try_from(left.max(1)).unwrap_or(u32::MAX);
+        self.left(now).map_or(Duration::ZERO, slow)
+    }
+
+    /// When `next` is asked at the earliest, if all these searches want more than the budget carries: then
+    /// calls are spread over what is left of the day.
+    pub fn spread_to<'a>(
+        &self,
+        now: Micros,
+        searches: impl Iterator<Item = &'a Asked>,
+        next: &Asked,
+    ) -> Option<Micros> {
+        let one = |asked: &Asked| asked.calls.max(1) as f64 / asked.every.max(1) as f64;
+        let (pace, last) = (self.pace(now), self.called_at?);
+        let is_short = searches.map(one).sum::<f64>() * pace.as_secs_f64() > 1.0;
+        let cost = u32::try_from(next.calls.max(1)).unwrap_or(u32::MAX);
+        is_short.then(|| last.min(now).plus(pace.saturating_mul(cost)))
     }
 
     /// The key of its record.
@@ -146,6 +180,22 @@ mod tests {
             let quota = Quota { failures, free_at, ..Quota::default() };
             assert_eq!(quota.breaker(now).as_str(), wanted, "{failures} {free_at:?}");
         }
+    }
+
+    #[test]
+    fn the_next_call_waits_for_its_share_of_the_budget() {
+        let noon = Micros(1_700_000_000_000_000 / DAY * DAY + DAY / 2);
+        let (budget, day) = (Some(12), noon.date());
+        let quota = Quota { budget, day, called_at: Some(noon), ..Quota::default() };
+        let search = |every| Asked { every, ..Asked::default() };
+        // An hour for each of the twelve; who wants less is not held up.
+        for (every, wanted) in [(60, Some(noon.plus(Duration::from_hours(1)))), (86_400, None)] {
+            let next = search(every);
+            assert_eq!(quota.spread_to(noon, [next.clone()].iter(), &next), wanted);
+        }
+        assert_eq!(quota.spent_until(noon), None);
+        let spent = Quota { spent: 12, ..quota };
+        assert_eq!(spent.spent_until(noon), Some(Micros(noon.0 + DAY / 2)));
     }
 
     #[test]

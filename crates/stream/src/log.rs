@@ -333,6 +333,9 @@ pub enum LogError {
     /// The world is in the way; the same call may succeed later.
     #[error("{0}")]
     Unavailable(String),
+    /// This worker cannot know what is committed any more: make a new one, and take up what is.
+    #[error("{0}")]
+    Lost(String),
 }
 
 /// Why a transaction was not committed, by what must be done next.

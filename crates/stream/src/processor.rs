@@ -119,6 +119,16 @@ impl<S: Step> Processor<S> {
                 self.drop_work();
                 Turn { aborted: true, ..Turn::default() }
             }
+            Err(Failure::Log(LogError::Lost(reason))) => {
+                tracing::warn!(
+                    service = self.topology.service,
+                    reason,
+                    "taking up what is committed"
+                );
+                self.drop_work();
+                self.repair = Repair::Replace;
+                Turn { aborted: true, ..Turn::default() }
+            }
             done => done?,
         };
         let partitions = self.held.ready.len() as u32;

@@ -74,8 +74,10 @@ pub(crate) fn all(app: &App) -> Result<Vec<(String, Standing)>, Fault> {
 
 impl Standing {
     /// When it may be asked again.
-    pub fn next_call(&self, asked: &Asked) -> Option<Micros> {
-        asked.due_at.max(self.quota.free_at)
+    pub fn next_call(&self, asked: &Asked, now: Micros) -> Option<Micros> {
+        let Standing { quota, searches } = self;
+        let budget = quota.spent_until(now).max(quota.spread_to(now, searches.values(), asked));
+        asked.due_at.max(quota.free_at).max(budget)
     }
 
     /// For machines.
@@ -85,7 +87,7 @@ impl Standing {
             json!({
                 "search": asked.search, "every_seconds": asked.every,
                 "asked_at": asked.asked_at, "answered_at": asked.answered_at,
-                "next_call_at": self.next_call(asked), "calls": asked.calls,
+                "next_call_at": self.next_call(asked, now), "calls": asked.calls,
                 "events": asked.events, "failures": asked.failures, "error": asked.error,
                 "warning": asked.warning,
             })

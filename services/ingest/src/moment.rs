@@ -26,12 +26,20 @@ impl Moments {
                 "time_zone {zone:?} is not known; it must be an IANA name such as Europe/Berlin"
             )
         })?;
+        let last = (String::new(), Micros::default());
+        let moments = Moments { formats: formats.to_vec(), zone: found, last };
         for format in formats {
             let probe = strtime::format(format, &jiff::Zoned::default());
-            probe.map_err(|e| format!("time_format {format:?} is no strptime format: {e}"))?;
+            let probe =
+                probe.map_err(|e| format!("time_format {format:?} is no strptime format: {e}"))?;
+            if moments.parse_as(format, &probe).is_none() {
+                return Err(format!(
+                    "time_format {format:?} says no moment: it must have a year, a month and a day, as in \
+                     %Y-%m-%d %H:%M, or be %s"
+                ));
+            }
         }
-        let last = (String::new(), Micros::default());
-        Ok(Moments { formats: formats.to_vec(), zone: found, last })
+        Ok(moments)
     }
 
     /// The time that `text` says.
@@ -179,6 +187,8 @@ mod tests {
     #[test]
     fn zones_and_formats_are_checked_when_they_are_given() {
         assert!(Moments::new(&[], "Mars/Olympus").is_err());
-        assert!(Moments::new(&["%Y-%Q!%".into()], "UTC").is_err());
+        for format in ["%Y-%Q!%", "%Q", "%Y-%m", "%H:%M"] {
+            assert!(Moments::new(&[format.into()], "UTC").is_err(), "{format}");
+        }
     }
 }

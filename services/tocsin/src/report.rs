@@ -4,8 +4,10 @@
 use crate::facts;
 use crate::settings::Settings;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use tocsin_domain::alert::{Alert, AlertState, Evidence};
+use tocsin_domain::dead_letter::DeadLetter;
 use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::{Id, Micros, topics};
 use tocsin_notify::render::{self, Site};
@@ -22,6 +24,9 @@ pub struct Report {
     pub watches: Vec<WatchReport>,
     /// Rows and events that could not be processed.
     pub dead_letters: u64,
+    /// Why events could not be processed, by what they have in common; why rows could not stands
+    /// with their file.
+    pub reasons: Vec<String>,
     /// Events that came after their subject's watermark.
     pub late_events: u64,
     /// Events that had been seen before.
@@ -129,6 +134,19 @@ pub fn alerts(log: &dyn Log) -> anyhow::Result<Vec<FoundAlert>> {
     Ok(alerts.into_iter().map(found).collect())
 }
 
+/// Why events became dead letters once they were in the log, and how many.
+///
+/// # Errors
+/// If the log does not answer.
+pub fn reasons(log: &dyn Log) -> anyhow::Result<Vec<String>> {
+    let letters: Vec<DeadLetter> = facts::all(log, topics::DEAD_LETTERS)?;
+    let mut groups = BTreeMap::<String, u64>::new();
+    for letter in letters.iter().filter(|letter| letter.position.is_some()) {
+        *groups.entry(letter.group().to_string()).or_default() += 1;
+    }
+    Ok(groups.into_iter().map(|(group, count)| format!("{count} of {group}")).collect())
+}
+
 /// What each watch would have brought.
 ///
 /// # Errors
@@ -175,24 +193,31 @@ pub fn watches(
     Ok(reports.into_iter().map(|(_, report)| report).collect())
 }
 
+impl Display for FileReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "read     {} by {}: {} rows, {} events, {} without a value, {} left out, {} blank, {} dead letters",
+            self.file,
+            self.source,
+            self.rows,
+            self.events,
+            self.no_value,
+            self.filtered,
+            self.blank,
+            self.dead_letters
+        )?;
+        for reason in &self.reasons {
+            writeln!(f, "         {reason}")?;
+        }
+        Ok(())
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for file in &self.sources {
-            writeln!(
-                f,
-                "read     {} by {}: {} rows, {} events, {} without a value, {} left out, {} blank, {} dead letters",
-                file.file,
-                file.source,
-                file.rows,
-                file.events,
-                file.no_value,
-                file.filtered,
-                file.blank,
-                file.dead_letters
-            )?;
-            for reason in &file.reasons {
-                writeln!(f, "         {reason}")?;
-            }
+            write!(f, "{file}")?;
         }
         for alert in &self.alerts {
             let band =
@@ -227,6 +252,9 @@ impl Display for Report {
             for mail in &watch.mails {
                 writeln!(f, "         {} {}", mail.event_time, mail.subject)?;
             }
+        }
+        for reason in &self.reasons {
+            writeln!(f, "dead     {reason}")?;
         }
         if self.late_events > 0 {
             writeln!(

@@ -167,7 +167,10 @@ fn a_broker_that_stood_still_costs_nothing_but_time() {
 }
 
 fn broker_away(how: &str, membership: &str, leave: fn(&Private), come_back: fn(&Private)) {
-    let directory = tempfile::tempdir().unwrap();
+    let mut directory = tempfile::tempdir().unwrap();
+    // Kept if the test fails: the logs of the processes say why.
+    directory.disable_cleanup(true);
+    eprintln!("in {}", directory.path().display());
     let at = directory.path();
     let servers = Servers::start(at);
     let mut world = World::new(at, &servers.sections(membership));
@@ -205,6 +208,7 @@ fn broker_away(how: &str, membership: &str, leave: fn(&Private), come_back: fn(&
     for process in processes {
         assert_eq!(process.terminate(), Some(0));
     }
+    directory.disable_cleanup(false);
 }
 
 #[test]

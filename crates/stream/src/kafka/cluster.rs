@@ -109,7 +109,7 @@ impl Cluster {
             list.add_partition_offset(&at.topic, at.partition as i32, Offset::End)
                 .map_err(failed)?;
         }
-        let found = marks::ends(&self.committed, &list).map_err(failed)?;
+        let found = marks::ends(&self.committed, &list, CALL).map_err(failed)?;
         let end = |at: &TopicPartition| match found.get(at) {
             Some(end) => Ok(*end as u64),
             None => Ok(self.span(at)?.end),

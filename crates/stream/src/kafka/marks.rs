@@ -37,6 +37,19 @@ impl Cluster {
         self.committed.fetch_metadata(any, GLANCE).is_ok()
     }
 
+    /// Whether somebody leads each of these and answers for it, within a second.
+    pub(super) fn answers_for(&self, places: &[TopicPartition]) -> bool {
+        let mut list = TopicPartitionList::with_capacity(places.len());
+        let listed = places.iter().try_for_each(|at| {
+            list.add_partition_offset(&at.topic, at.partition as i32, Offset::End)
+        });
+        match listed.and_then(|()| ends(&self.committed, &list, GLANCE)) {
+            Ok(found) if !places.is_empty() => found.len() == places.len(),
+            Ok(_) => self.answers(),
+            Err(_) => false,
+        }
+    }
+
     /// A place of any group where none goes on: a changelog, which is read without groups.
     pub(super) fn aside(&self) -> Result<Option<TopicPartition>, LogError> {
         for topic in Topics::builtin().iter().filter(|topic| topic.schema.is_none()) {
@@ -114,8 +127,8 @@ impl Cluster {
             let reason = format!("{unled} partitions have no leader yet");
             return Err(self.options.unavailable("look for what was left open", reason));
         }
-        let mut decided = ends(&self.committed, &places).map_err(failed)?;
-        let written = ends(&self.written, &places).map_err(failed)?;
+        let mut decided = ends(&self.committed, &places, CALL).map_err(failed)?;
+        let written = ends(&self.written, &places, CALL).map_err(failed)?;
         decided.retain(|at, decided| written.get(at).is_some_and(|end| *decided < *end));
         Ok(decided)
     }
@@ -140,11 +153,12 @@ fn led(metadata: &Metadata) -> KafkaResult<(TopicPartitionList, usize)> {
 pub(super) fn ends(
     client: &BaseConsumer<Context>,
     places: &TopicPartitionList,
+    patience: Duration,
 ) -> KafkaResult<BTreeMap<TopicPartition, i64>> {
     if places.count() == 0 {
         return Ok(BTreeMap::new());
     }
-    let answered = client.offsets_for_times(places.clone(), CALL)?;
+    let answered = client.offsets_for_times(places.clone(), patience)?;
     let found = answered.elements().into_iter().filter_map(|one| {
         let end = one.offset().to_raw().filter(|_| one.error().is_ok())?;
         Some((TopicPartition::new(one.topic(), one.partition() as u32), end))

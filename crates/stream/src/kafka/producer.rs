@@ -93,7 +93,6 @@ impl Producer {
         if let Some(reason) = &self.shut_out {
             return Err(CommitError::Fatal(reason.clone()));
         }
-        self.say_again()?;
         let outputs = || work.outputs().iter().filter(|output| !output.is_empty());
         let done =
             self.transact(offsets, owner, |this| outputs().try_for_each(|out| this.produce(out)));
@@ -114,11 +113,14 @@ impl Producer {
         self.owing && !self.last.is_empty()
     }
 
-    /// Says again how the last transaction ended, if need be.
+    /// Where the last transaction wrote to.
+    pub(super) fn last_places(&self) -> &[TopicPartition] {
+        &self.last.places
+    }
+
+    /// Says again how the last transaction ended. If that is aborted instead, nobody knows what became of
+    /// what had no marks.
     pub(super) fn say_again(&mut self) -> Result<(), CommitError> {
-        if !self.owes() {
-            return Ok(());
-        }
         self.owing = false;
         let last = std::mem::take(&mut self.last);
         let said = self.end_again(&last);

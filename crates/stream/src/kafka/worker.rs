@@ -49,16 +49,16 @@ impl KafkaWorker {
         Ok(KafkaWorker { cluster, spec, refreshed, aside, stuck: None, producer, member })
     }
 
-    /// Says again how the last transaction ended, if need be, see `marks`.
-    fn say_again(&mut self) -> Result<(), LogError> {
-        self.producer.say_again().map_err(|error| match error {
-            CommitError::Retriable(reason) | CommitError::Abort(reason) => {
-                LogError::Unavailable(reason)
-            }
-            CommitError::Unknown(reason) | CommitError::Fatal(reason) => {
-                LogError::Refused(format!("{reason}; start this process again"))
-            }
-        })
+    /// Says again how the last transaction ended, if need be, see `marks`; not before all answer that have
+    /// to take it: what times out at a broker that is still coming to would be aborted.
+    fn say_again(&mut self) -> Result<(), CommitError> {
+        if !self.producer.owes() {
+            return Ok(());
+        }
+        match self.cluster.answers_for(self.producer.last_places()) {
+            true => self.producer.say_again(),
+            false => Err(CommitError::Retriable("a broker is still coming to".into())),
+        }
     }
 
     fn end(&mut self, work: &Transaction) -> Result<(), CommitError> {
@@ -157,8 +157,14 @@ fn forgotten(spec: &WorkerSpec) -> LogError {
 
 impl Worker for KafkaWorker {
     fn poll(&mut self, max_records: usize, timeout: Duration) -> Result<Polled, LogError> {
-        if self.producer.owes() && self.cluster.answers() {
-            self.say_again()?;
+        match self.say_again() {
+            Ok(()) | Err(CommitError::Retriable(_)) => {}
+            Err(CommitError::Unknown(reason) | CommitError::Abort(reason)) => {
+                return Err(LogError::Lost(reason));
+            }
+            Err(CommitError::Fatal(reason)) => {
+                return Err(LogError::Refused(format!("{reason}; start this process again")));
+            }
         }
         match &mut self.member {
             Some(member) if !self.spec.inputs.is_empty() => {
@@ -191,6 +197,7 @@ impl Worker for KafkaWorker {
 
     fn commit(&mut self, transaction: &mut Transaction) -> Result<(), CommitError> {
         if !transaction.is_empty() {
+            self.say_again()?;
             self.end(transaction)?;
             transaction.clear();
         }

@@ -37,7 +37,7 @@ pub(crate) fn sources(app: &App, ask: &Ask) -> Result<Response, Fault> {
     let source = |(name, standing): (String, upstreams::Standing)| {
         let search = |asked: &Asked| Search {
             answered: asked.answered_at.map(when),
-            next: standing.next_call(asked).map(when),
+            next: standing.next_call(asked, now).map(when),
             asked: asked.clone(),
         };
         let quota = &standing.quota;

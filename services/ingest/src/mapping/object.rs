@@ -3,13 +3,13 @@
 use super::{Fault, Mapping, Origin, RowError};
 use crate::settings::EventKind;
 use crate::source::Sink;
-use crate::sources::json_lines::{named, write_text};
+use crate::sources::json_lines::{at_path, write_text};
 use crate::template::Row;
 use serde_json::Value;
 
 impl Mapping {
     /// Hands over what `value` says, an object whose fields are named by path: `price.value`,
-    /// `images.0.url`.
+    /// `images.0.url`; `a|b` is the first of them that is there and not null.
     ///
     /// # Errors
     /// As [`Mapping::row`]; what is no object is at fault.
@@ -35,10 +35,23 @@ impl Mapping {
         };
         let mut text = String::new();
         let mut spans = Vec::new();
+        // Whether it is there.
+        let write = |name: &str, text: &mut String| {
+            let start = text.len();
+            if known(name, text) {
+                return text.len() > start;
+            }
+            let found = at_path(value, name).filter(|found| !found.is_null());
+            found.is_some_and(|found| {
+                write_text(found, text);
+                true
+            })
+        };
         for name in self.names() {
             let start = text.len();
-            if !known(name, &mut text) {
-                write_text(named(value, name).unwrap_or(&Value::Null), &mut text);
+            match at_path(value, name).is_none() && name.contains('|') {
+                true => _ = name.split('|').any(|name| write(name.trim(), &mut text)),
+                false => _ = write(name, &mut text),
             }
             spans.push((start, text.len()));
         }

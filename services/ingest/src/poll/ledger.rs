@@ -13,7 +13,6 @@ const BACKOFF_CAP: Duration = Duration::from_hours(1);
 const LEAST: Duration = Duration::from_secs(1);
 /// An upstream that wants more rest than that is asked again anyway.
 const REST_CAP: Duration = Duration::from_hours(36);
-const DAY: i64 = 86_400_000_000;
 
 /// What the configuration allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,16 +40,8 @@ pub fn charge(quota: &mut Quota, limits: &Limits, now: Micros) {
 pub fn free_at(quota: &Quota, limits: &Limits, now: Micros) -> Micros {
     let rested = quota.free_at.unwrap_or(Micros::MIN);
     let spaced = quota.called_at.map_or(Micros::MIN, |last| last.min(now).plus(limits.gap));
-    let spent = Quota { budget: limits.budget, ..quota.clone() }.left(now) == Some(0);
-    let budget = if spent { midnight(now) } else { Micros::MIN };
-    rested.max(spaced).max(budget)
-}
-
-/// The time from one call to the next, so that what is left of the budget lasts for the day.
-pub fn pace(quota: &Quota, limits: &Limits, now: Micros) -> Duration {
-    let left = Quota { budget: limits.budget, ..quota.clone() }.left(now);
-    let day = midnight(now).since(now);
-    left.map_or(Duration::ZERO, |left| day / u32::try_from(left.max(1)).unwrap_or(u32::MAX))
+    let spent = Quota { budget: limits.budget, ..quota.clone() }.spent_until(now);
+    rested.max(spaced).max(spent.unwrap_or(Micros::MIN))
 }
 
 /// Nothing stands against it any more: it has answered, or what was said before does not count.
@@ -84,15 +75,11 @@ pub fn backoff(failures: u32, roll: f64) -> Duration {
     limit.mul_f64(roll.clamp(0.0, 1.0)).max(LEAST)
 }
 
-/// The next midnight in UTC.
-fn midnight(now: Micros) -> Micros {
-    Micros((now.0.div_euclid(DAY) + 1).saturating_mul(DAY))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DAY: i64 = 86_400_000_000;
     /// A noon.
     const NOON: Micros = Micros(1_700_000_000_000_000 / DAY * DAY + DAY / 2);
     const LIMITS: Limits = Limits { budget: Some(3), gap: Duration::from_secs(2) };
@@ -108,7 +95,7 @@ mod tests {
         let tomorrow = Micros(NOON.0 + DAY / 2);
         assert_eq!(free_at(&quota, &LIMITS, NOON), tomorrow);
         let yesterday = NOON.minus(Duration::from_hours(24));
-        assert_eq!(free_at(&quota, &LIMITS, yesterday), midnight(yesterday));
+        assert_eq!(free_at(&quota, &LIMITS, yesterday), Micros(NOON.0 - DAY / 2));
         charge(&mut quota, &LIMITS, yesterday);
         assert_eq!(quota.spent, 4);
         assert!(free_at(&quota, &LIMITS, tomorrow) <= tomorrow);
@@ -121,8 +108,12 @@ mod tests {
         let mut quota = Quota::default();
         charge(&mut quota, &LIMITS, NOON);
         assert_eq!(free_at(&quota, &LIMITS, NOON), NOON.plus(Duration::from_secs(2)));
-        assert_eq!(pace(&quota, &LIMITS, NOON), Duration::from_hours(6), "two for half a day");
-        assert_eq!(pace(&quota, &Limits::default(), NOON), Duration::ZERO);
+        assert_eq!(
+            Quota { budget: LIMITS.budget, ..quota }.pace(NOON),
+            Duration::from_hours(6),
+            "two for half a day"
+        );
+        assert_eq!(Quota::default().pace(NOON), Duration::ZERO);
     }
 
     #[test]

@@ -23,20 +23,9 @@ pub fn plan(now: Micros, quota: &Quota, limits: &Limits, searches: &[Asked]) -> 
         return Plan::Wait(now.plus(Duration::from_hours(1)));
     };
     let mut at = due(next).max(ledger::free_at(quota, limits, now));
-    let pace = ledger::pace(quota, limits, now);
-    if let Some(last) = quota.called_at
-        && demand(searches) * pace.as_secs_f64() > 1.0
-    {
-        let cost = u32::try_from(next.calls.max(1)).unwrap_or(u32::MAX);
-        at = at.max(last.min(now).plus(pace.saturating_mul(cost)));
-    }
+    let limited = Quota { budget: limits.budget, ..quota.clone() };
+    at = at.max(limited.spread_to(now, searches.iter(), next).unwrap_or(Micros::MIN));
     if at <= now { Plan::Ask(which) } else { Plan::Wait(at) }
-}
-
-/// Calls a second that all the searches want.
-fn demand(searches: &[Asked]) -> f64 {
-    let one = |asked: &Asked| asked.calls.max(1) as f64 / asked.every.max(1) as f64;
-    searches.iter().map(one).sum()
 }
 
 #[cfg(test)]

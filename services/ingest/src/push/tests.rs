@@ -38,7 +38,7 @@ price = "{price.value}"
 currency = "{price.currency}"
 units = "{units}"
 time = "{at}"
-title = "{ce.region}{region}"
+title = "{ce.region|region}"
 [[sources.only]]
 field = "{units}"
 above = "0"

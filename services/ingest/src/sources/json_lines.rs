@@ -216,14 +216,6 @@ impl JsonLines {
     }
 }
 
-/// The value that a template names: `a.0.b`, or the first of `a|b` that is there and not null.
-pub(crate) fn named<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
-    at_path(value, name).or_else(|| {
-        let mut others = name.split('|').filter_map(|path| at_path(value, path.trim()));
-        others.find(|found| !found.is_null())
-    })
-}
-
 /// The value at `a.0.b`; a key that has dots itself is found as it is.
 pub(crate) fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     if let Some(found) = value.get(path) {

@@ -109,7 +109,9 @@ impl<'a> Desk<'a> {
             (true, true) => PAUSE,
         };
         match self.poll(pause).and_then(|()| self.take_up()) {
-            Err(error @ SendError::Log(LogError::Unavailable(_))) => self.start_over(error)?,
+            Err(error @ SendError::Log(LogError::Unavailable(_) | LogError::Lost(_))) => {
+                self.start_over(error)?;
+            }
             polled => polled?,
         }
         self.listen(Duration::ZERO);

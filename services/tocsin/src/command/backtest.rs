@@ -72,6 +72,7 @@ pub fn backtest(
         alerts: report::alerts(&*log)?,
         watches: report::watches(&*log, settings, &site)?,
         dead_letters: rows + done.tally.dead_letters,
+        reasons: report::reasons(&*log)?,
         late_events: done.tally.late_events,
         duplicates: done.tally.duplicates,
         sources,

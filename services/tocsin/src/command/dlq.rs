@@ -50,6 +50,7 @@ fn list(args: &DlqListArgs) -> anyhow::Result<()> {
         all: args.all,
     };
     let groups = letters.groups(&filter);
+    let open = letters.groups(&Filter { all: false, ..filter.clone() });
     let mut shown = Vec::new();
     if args.group.is_some() {
         for id in letters.ids(&filter) {
@@ -62,7 +63,7 @@ fn list(args: &DlqListArgs) -> anyhow::Result<()> {
         let all = json!({ "groups": groups, "letters": shown, "unreadable": letters.unreadable });
         return print_json(&all);
     }
-    print(&text::list(&groups, &shown, &letters))
+    print(&text::list(&groups, &open, &shown, &letters))
 }
 
 fn show(args: &DlqShowArgs) -> anyhow::Result<()> {

@@ -59,12 +59,23 @@ pub(super) fn letter_json(letter: &DeadLetter, state: &str) -> Value {
     all
 }
 
-pub(super) fn list(groups: &[Summary], shown: &[DeadLetter], letters: &Letters) -> String {
+/// The groups, of which those in `open` have letters about which nothing is decided.
+pub(super) fn list(
+    groups: &[Summary],
+    open: &[Summary],
+    shown: &[DeadLetter],
+    letters: &Letters,
+) -> String {
     let mut out = String::new();
     for summary in groups {
         let Summary { hash, group, count, first, last, example } = summary;
         let group = escaped(&group.to_string());
-        let _ = writeln!(out, "{hash}  {count:>6}  {group}");
+        let left = open.iter().find(|open| open.hash == *hash).map_or(0, |open| open.count);
+        let decided = match count - left {
+            0 => String::new(),
+            decided => format!("  ({decided} decided, {left} open)"),
+        };
+        let _ = writeln!(out, "{hash}  {count:>6}  {group}{decided}");
         let _ = writeln!(out, "          {first} to {last}, for example {example}");
     }
     for letter in shown {
@@ -76,7 +87,7 @@ pub(super) fn list(groups: &[Summary], shown: &[DeadLetter], letters: &Letters) 
         let _ = writeln!(out, "{} records of dead.letters cannot be read", letters.unreadable);
     }
     let count: u64 = groups.iter().map(|group| group.count).sum();
-    let next = match groups.first() {
+    let next = match open.first() {
         Some(group) => format!("; next: tocsin dlq redrive {}", group.hash),
         None => String::new(),
     };
@@ -208,7 +219,7 @@ mod tests {
         for text in [
             show(&letter, &stands, None, Some(&fate)),
             redrive(&sum, &[fate], false),
-            list(&groups, std::slice::from_ref(&letter), &Letters::default()),
+            list(&groups, &groups, std::slice::from_ref(&letter), &Letters::default()),
         ] {
             assert!(text.contains("\\u{1b}[2J"), "{text:?}");
             assert!(
