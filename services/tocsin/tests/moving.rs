@@ -40,9 +40,10 @@ fn terminate(mut running: Running) {
 
 /// The demo's rules over its recorded data: on a laptop with a mailbox, on a cluster with a mail server.
 struct World {
-    directory: tempfile::TempDir,
     kafka: Private,
     smtp: SmtpServer,
+    // The last to go, after the server that is in it.
+    directory: tempfile::TempDir,
 }
 
 impl World {

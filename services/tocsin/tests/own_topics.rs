@@ -107,11 +107,12 @@ const TOPICS: [(&str, u32); 4] =
     [("acme.orders", 3), ("acme.meters", 1), ("acme.sensors", 5), ("acme.lines", 2)];
 
 struct World {
-    _directory: tempfile::TempDir,
     at: std::path::PathBuf,
     _kafka: Private,
     registry: Private,
     log: Arc<dyn Log>,
+    // The last to go: servers that do not find their directory any more are not ended.
+    _directory: tempfile::TempDir,
 }
 
 impl World {

@@ -34,11 +34,12 @@ clear_below = 45
 
 /// Two servers that ask who is there, and what is needed to be let in.
 struct World {
-    directory: tempfile::TempDir,
     ports: [u16; 3],
     database: Private,
     keyspace: String,
     _kafka: Private,
+    // The last to go: servers that do not find their directory any more are not ended.
+    directory: tempfile::TempDir,
 }
 
 impl World {

@@ -20,8 +20,9 @@ use tocsin_stream::kafka::{KafkaAdmin, KafkaOptions};
 use tocsin_testkit::servers::{Kind, Private};
 
 struct World {
-    directory: tempfile::TempDir,
     kafka: Private,
+    // The last to go, after the server that is in it.
+    directory: tempfile::TempDir,
 }
 
 impl World {
