@@ -19,7 +19,7 @@ fn join(worker: &mut dyn Worker) -> Result<usize, LogError> {
 }
 
 #[test]
-fn whoever_cannot_take_up_its_partitions_for_a_minute_ends_and_says_why() {
+fn whoever_cannot_take_up_its_partitions_for_a_minute_says_that_another_must() {
     let directory = tempfile::tempdir().unwrap();
     let broker = Private::start(Kind::Kafka, directory.path());
     let proxy = Proxy::before(broker.address());
@@ -49,8 +49,8 @@ fn whoever_cannot_take_up_its_partitions_for_a_minute_ends_and_says_why() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let ended = join(&mut *direct.worker(&spec).unwrap());
-    let Err(LogError::Refused(reason)) = ended else { panic!("it goes on: {ended:?}") };
-    assert!(reason.contains("start this process again"), "{reason}");
+    let Err(LogError::Lost(reason)) = ended else { panic!("it goes on: {ended:?}") };
+    assert!(reason.contains("is taken again"), "{reason}");
 
     // Once somebody takes the id that left it open, everything goes on.
     drop(direct.worker(&other).unwrap());

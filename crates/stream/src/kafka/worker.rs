@@ -148,9 +148,9 @@ fn take_id(
 
 /// Only who takes the id anew ends what it has left open, see `marks`.
 fn forgotten(spec: &WorkerSpec) -> LogError {
-    LogError::Refused(format!(
+    LogError::Lost(format!(
         "the progress of group {:?} cannot be told, although Kafka answers: a broker that came back has \
-         forgotten how a transaction ended; start this process again, and {:?} ends it",
+         forgotten how a transaction ended; {:?} is taken again, which ends it",
         spec.group, spec.id
     ))
 }
