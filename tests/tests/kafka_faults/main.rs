@@ -46,7 +46,7 @@ const PARTITIONS: u32 = 8;
 /// What goes wrong, in words and in calls, and what the commits say until everything is done.
 type Case = (&'static str, &'static [Plan], &'static [Class]);
 
-use Call::{AddOffsets, AddPartitions, EndTxn, Produce, TxnOffsetCommit};
+use Call::{AddOffsets, AddPartitions, EndTxn, FindCoordinator, Produce, TxnOffsetCommit};
 use Class::{Abort, Done, Fatal, Unknown};
 use Fault::{CutAfter, CutBefore, Lie, Pretend, Refuse, Swallow};
 
@@ -54,6 +54,7 @@ use Fault::{CutAfter, CutBefore, Lie, Pretend, Refuse, Swallow};
 mod error {
     pub const UNKNOWN: i16 = -1;
     pub const COORDINATOR_LOADS: i16 = 14;
+    pub const NO_COORDINATOR: i16 = 15;
     pub const NOT_COORDINATOR: i16 = 16;
     pub const STALE_GENERATION: i16 = 22;
     pub const UNKNOWN_MEMBER: i16 = 25;
@@ -157,6 +158,16 @@ const UNKNOWN: &[Case] = &[
     ),
 ];
 
+/// The client asks so often who coordinates the group, and then waits for ever.
+const HANGS: &[Case] = &[(
+    "the group's coordinator cannot be told for a moment",
+    &[
+        once(TxnOffsetCommit, Lie(error::NOT_COORDINATOR)),
+        thrice(FindCoordinator, Lie(error::NO_COORDINATOR)),
+    ],
+    &[Unknown, Done],
+)];
+
 /// The worker is dead, and so is its process. The next process takes up what is committed.
 const FATAL: &[Case] = &[
     (
@@ -191,7 +202,7 @@ const fn thrice(call: Call, fault: Fault) -> Plan {
 fn each_class_of_error_leaves_each_record_once() {
     let mut bench = Bench::new(TIMEOUT);
     let mut wrong = Vec::new();
-    for (name, plans, says) in [RETRIABLE, ABORTABLE, UNKNOWN, FATAL].concat() {
+    for (name, plans, says) in [RETRIABLE, ABORTABLE, UNKNOWN, HANGS, FATAL].concat() {
         wrong.extend(bench.run(name, plans, says));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Produce = 0,
+    FindCoordinator = 10,
     AddPartitions = 24,
     AddOffsets = 25,
     EndTxn = 26,
@@ -227,6 +228,8 @@ fn count(rest: &mut &[u8]) -> Option<u32> {
 fn error_at(call: Call, length: usize) -> usize {
     match call {
         Call::EndTxn | Call::AddOffsets | Call::AddPartitions => length - 2,
+        // Behind its number it says for how long one is throttled.
+        Call::FindCoordinator => 8,
         // Behind it end the partition, the topic and the answer, a byte each.
         Call::TxnOffsetCommit => length - 5,
         Call::Produce => panic!("where an answer to Produce says its error is not known here"),

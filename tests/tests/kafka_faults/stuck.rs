@@ -32,10 +32,13 @@ fn whoever_cannot_take_up_its_partitions_for_a_minute_says_that_another_must() {
     let other = WorkerSpec { id: "other".into(), group: "detect".into(), inputs: Vec::new() };
     let (log, spec) = (connect(&proxy.address, NEVER), other.clone());
     std::thread::spawn(move || {
-        let mut worker = log.worker(&spec).unwrap();
-        let mut work = Transaction::default();
-        work.progress.insert(TopicPartition::new(topics::AQI_READINGS, 0), 0);
-        worker.commit(&mut work)
+        let commit = || {
+            let mut work = Transaction::default();
+            work.progress.insert(TopicPartition::new(topics::AQI_READINGS, 0), 0);
+            log.worker(&spec).unwrap().commit(&mut work)
+        };
+        // On a cluster that is this new, nobody may coordinate the group yet.
+        while let Err(CommitError::Unknown(_)) = commit() {}
     });
 
     let spec = WorkerSpec {

@@ -89,18 +89,22 @@ impl Cluster {
         Ok(Touched { places, group, committed })
     }
 
-    /// Whether the group's progress in its first input cannot be told, as long as a mark is missing.
-    /// A group that nobody knows of has none.
+    /// Whether the group's progress in any input cannot be told, as long as a mark is missing. A group that
+    /// nobody knows of has none.
     pub(super) fn hangs(&self, group: &str, inputs: &[Arc<str>]) -> Result<bool, LogError> {
         let failed = |error| self.options.unavailable("ask for a group", error);
-        let Some(input) = inputs.first().filter(|_| !group.is_empty()) else { return Ok(false) };
+        if inputs.is_empty() || group.is_empty() {
+            return Ok(false);
+        }
         let known = self.committed.client().fetch_group_list(Some(group), CALL).map_err(failed)?;
         if known.groups().is_empty() {
             return Ok(false);
         }
-        let places: Vec<_> = (0..self.partitions(input)?)
-            .map(|partition| TopicPartition::new(input, partition))
-            .collect();
+        let mut places = Vec::new();
+        for input in inputs {
+            let partitions = 0..self.partitions(input)?;
+            places.extend(partitions.map(|partition| TopicPartition::new(input, partition)));
+        }
         let told = committed(&self.options.outsider(group)?, &places, GLANCE);
         let code = told.err().and_then(|error| error.rdkafka_error_code());
         Ok(code == Some(RDKafkaErrorCode::OperationTimedOut))

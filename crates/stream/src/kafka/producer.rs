@@ -2,7 +2,8 @@
 //! answer to each way it can end. An outcome that is not definite is never guessed at.
 
 use crate::crash;
-use crate::kafka::client::{Context, KafkaOptions};
+use crate::kafka::client::Context;
+use crate::kafka::cluster::Cluster;
 use crate::kafka::native::{self, Group, Outlet, Refusal};
 use crate::log::{CommitError, LogError, Output, Transaction};
 use crate::transfer::FILLER;
@@ -24,7 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// A transactional producer.
 pub(super) struct Producer {
     id: String,
-    options: KafkaOptions,
+    cluster: Arc<Cluster>,
     outlets: HashMap<Arc<str>, Outlet<Context>>,
     /// What the last transaction that was decided touched.
     last: Touched,
@@ -55,7 +56,8 @@ pub(super) type Owner<'a> = Group<'a, Context>;
 
 impl Producer {
     /// A producer; whoever had the id before is fenced, and its open transaction aborted.
-    pub(super) fn new(options: &KafkaOptions, id: &str) -> Result<Producer, LogError> {
+    pub(super) fn new(cluster: &Arc<Cluster>, id: &str) -> Result<Producer, LogError> {
+        let options = &cluster.options;
         let mut config = options.config()?;
         config
             .set("transactional.id", id)
@@ -76,10 +78,10 @@ impl Producer {
             }
             tracing::warn!(id, %error, "waiting for the transaction coordinator");
         }
-        let (id, options) = (id.to_owned(), options.clone());
+        let (id, cluster) = (id.to_owned(), cluster.clone());
         let (outlets, producer) = (HashMap::new(), Arc::new(producer));
         let last = Touched::default();
-        Ok(Producer { id, options, outlets, last, owing: false, shut_out: None, producer })
+        Ok(Producer { id, cluster, outlets, last, owing: false, shut_out: None, producer })
     }
 
     /// Outputs and offsets in one transaction. `aside` is as in [`Touched`].
@@ -168,7 +170,7 @@ impl Producer {
         let produced = produce(self);
         if offsets.count() > 0 {
             // That it was asked is enough for a mark.
-            let sent = native::send_offsets(&self.producer, offsets, owner, CALL);
+            let sent = self.send_offsets(offsets, owner);
             sent.unwrap_or_else(|refusal| {
                 tracing::debug!(reason = refusal.text, "offsets that were to be aborted");
             });
@@ -195,12 +197,21 @@ impl Producer {
             return Err(self.abort(error, begun));
         }
         if offsets.count() > 0 {
-            let send = || native::send_offsets(&self.producer, offsets, owner, CALL);
-            patiently(begun, send).map_err(|refusal| self.judge(refusal, begun, false))?;
+            let sent = patiently(begun, || self.send_offsets(offsets, owner));
+            sent.map_err(|refusal| self.judge(refusal, begun, false))?;
         }
         crash::point("inside-commit");
         patiently(begun, || native::commit(&self.producer, CALL))
             .map_err(|refusal| self.judge(refusal, begun, true))
+    }
+
+    /// One call, which hangs if it lasts although the cluster answers all the time.
+    fn send_offsets(&self, offsets: &TopicPartitionList, owner: &Owner<'_>) -> Result<(), Refusal> {
+        let mut well: Option<Instant> = None;
+        native::send_offsets(&self.producer, offsets, owner, CALL, || {
+            well = well.or(Some(Instant::now())).filter(|_| self.cluster.answers());
+            well.is_some_and(|since| since.elapsed() > CALL)
+        })
     }
 
     /// A filler into each of these.
@@ -271,7 +282,7 @@ impl Producer {
                 | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
         );
         // The broker fences as well whom it has waited for too long.
-        if !fenced || begun.elapsed() >= self.options.transaction_timeout {
+        if !fenced || begun.elapsed() >= self.cluster.options.transaction_timeout {
             return None;
         }
         let reason = format!(

@@ -115,14 +115,14 @@ fn states(work: &Transaction) -> BTreeSet<u32> {
 
 /// A producer whose id has nothing open; waits for a broker that is away.
 fn take_id(
-    cluster: &Cluster,
+    cluster: &Arc<Cluster>,
     spec: &WorkerSpec,
     aside: Option<&TopicPartition>,
 ) -> Result<Producer, LogError> {
     let begun = Instant::now();
     let attempt = || {
         let hasty = begun.elapsed() > SETTLES;
-        let mut producer = Producer::new(&cluster.options, &spec.id)?;
+        let mut producer = Producer::new(cluster, &spec.id)?;
         let left = cluster.left_open(spec, aside, hasty)?;
         producer.end_again(&left).map_err(|error| {
             cluster.options.unavailable(&format!("end what {:?} had left open", spec.id), error)

@@ -9,7 +9,11 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
+
+/// How often it is looked whether a call is to be given up.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// A topic that a producer writes to.
 pub(in crate::kafka) struct Outlet<C: ProducerContext + 'static> {
@@ -109,6 +113,13 @@ pub(in crate::kafka) struct Refusal {
     pub(in crate::kafka) abort: bool,
 }
 
+impl Refusal {
+    fn hangs() -> Refusal {
+        let text = "the offsets were not taken, although Kafka answers".to_owned();
+        Refusal { code: RDKafkaErrorCode::OperationTimedOut, text, retriable: false, abort: false }
+    }
+}
+
 /// Whose offsets they are.
 pub(in crate::kafka) enum Group<'a, C: ConsumerContext + 'static> {
     /// Those of a member: the broker refuses them if it is none any more.
@@ -118,32 +129,73 @@ pub(in crate::kafka) enum Group<'a, C: ConsumerContext + 'static> {
 }
 
 /// Adds offsets to the open transaction.
-pub(in crate::kafka) fn send_offsets<P: ProducerContext, C: ConsumerContext>(
-    producer: &ThreadedProducer<P>,
+///
+/// librdkafka's call hears three times at most who coordinates the group, and then waits for ever, over its
+/// own timeout, until some connection comes or goes. So it runs aside; once `given_up`, which is asked every
+/// now and then, it is left alone, and its producer is of no more use.
+pub(in crate::kafka) fn send_offsets<P: ProducerContext + 'static, C: ConsumerContext>(
+    producer: &Arc<ThreadedProducer<P>>,
     offsets: &TopicPartitionList,
     group: &Group<'_, C>,
     wait: Duration,
+    mut given_up: impl FnMut() -> bool,
 ) -> Result<(), Refusal> {
-    // SAFETY: clients and list live during the call; the metadata is ours and given back once.
-    unsafe {
-        let metadata = match group {
-            Group::Member(consumer) => {
-                sys::rd_kafka_consumer_group_metadata(consumer.client().native_ptr())
-            }
-            Group::Named(name) => {
-                let name = CString::new(*name).unwrap_or_default();
-                sys::rd_kafka_consumer_group_metadata_new(name.as_ptr())
-            }
+    let (producer, offsets) = (producer.clone(), offsets.clone());
+    let metadata = Metadata::of(group);
+    let (told, answer) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        // SAFETY: client, list and metadata live during the call.
+        let done = unsafe {
+            check(sys::rd_kafka_send_offsets_to_transaction(
+                producer.client().native_ptr(),
+                offsets.ptr(),
+                metadata.ptr(),
+                millis(wait),
+            ))
         };
-        let native = producer.client().native_ptr();
-        let error = sys::rd_kafka_send_offsets_to_transaction(
-            native,
-            offsets.ptr(),
-            metadata,
-            millis(wait),
-        );
-        sys::rd_kafka_consumer_group_metadata_destroy(metadata);
-        check(error)
+        // Nobody waits any more for what was given up.
+        let _ = told.send(done);
+    });
+    loop {
+        match answer.recv_timeout(GLANCE) {
+            Ok(done) => return done,
+            Err(RecvTimeoutError::Timeout) if !given_up() => {}
+            Err(_) => return Err(Refusal::hangs()),
+        }
+    }
+}
+
+/// Who writes a group's offsets.
+struct Metadata(*mut sys::rd_kafka_consumer_group_metadata_t);
+
+// SAFETY: a structure of its own, which refers to no client.
+unsafe impl Send for Metadata {}
+
+impl Metadata {
+    fn of<C: ConsumerContext>(group: &Group<'_, C>) -> Metadata {
+        // SAFETY: the client lives, the name is a C string that is copied.
+        Metadata(unsafe {
+            match group {
+                Group::Member(consumer) => {
+                    sys::rd_kafka_consumer_group_metadata(consumer.client().native_ptr())
+                }
+                Group::Named(name) => {
+                    let name = CString::new(*name).unwrap_or_default();
+                    sys::rd_kafka_consumer_group_metadata_new(name.as_ptr())
+                }
+            }
+        })
+    }
+
+    fn ptr(&self) -> *const sys::rd_kafka_consumer_group_metadata_t {
+        self.0
+    }
+}
+
+impl Drop for Metadata {
+    fn drop(&mut self) {
+        // SAFETY: ours, and given back once.
+        unsafe { sys::rd_kafka_consumer_group_metadata_destroy(self.0) };
     }
 }
 
