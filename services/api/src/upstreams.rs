@@ -3,6 +3,7 @@
 
 use crate::answer::Fault;
 use crate::app::App;
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
@@ -16,6 +17,18 @@ use tocsin_stream::{Log, LogError, Record};
 pub(crate) struct Upstreams {
     next: HashMap<u32, u64>,
     sources: BTreeMap<String, Standing>,
+    pauses: HashMap<String, Pause>,
+}
+
+/// That a source was paused, as `ingest` writes it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Pause {
+    /// Since when.
+    pub at: Micros,
+    /// Why.
+    pub reason: String,
+    /// Who has ended it, and when.
+    resumed: Option<(String, Micros)>,
 }
 
 /// One source.
@@ -25,6 +38,8 @@ pub(crate) struct Standing {
     pub quota: Quota,
     /// Its searches, by what is asked for.
     pub searches: BTreeMap<String, Asked>,
+    /// That it is not asked, because too many of its rows could not be read.
+    pub pause: Option<Pause>,
 }
 
 impl Upstreams {
@@ -46,11 +61,18 @@ impl Upstreams {
     /// Folds in a record that is about a source; there are others in the topic.
     fn take(&mut self, record: &Record<'_>, tenant: &str) {
         let Ok(key) = std::str::from_utf8(record.key) else { return };
+        let value = record.value.unwrap_or_default();
+        let paused = key.strip_prefix("pause/").and_then(|key| key.strip_prefix(tenant));
+        if let Some(source) = paused.and_then(|key| key.strip_prefix('/')) {
+            if let Ok(pause) = serde_json::from_slice(value) {
+                self.pauses.insert(source.to_owned(), pause);
+            }
+            return;
+        }
         let Some(rest) = key.strip_prefix(tenant).and_then(|key| key.strip_prefix('/')) else {
             return;
         };
         let Some((source, what)) = rest.split_once('/') else { return };
-        let value = record.value.unwrap_or_default();
         if what == "quota"
             && let Ok(quota) = serde_json::from_slice::<Quota>(value)
         {
@@ -65,17 +87,27 @@ impl Upstreams {
     }
 }
 
-/// Every source that was ever asked, by name.
+/// Every source that is asked, or was, by name.
 pub(crate) fn all(app: &App) -> Result<Vec<(String, Standing)>, Fault> {
     let mut upstreams = app.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
     upstreams.read_on(&*app.log, &app.tenant)?;
-    Ok(upstreams.sources.iter().map(|(name, one)| (name.clone(), one.clone())).collect())
+    let all = upstreams.sources.iter().map(|(name, one)| {
+        let pause = upstreams.pauses.get(name).filter(|pause| one.is_paused(pause));
+        (name.clone(), Standing { pause: pause.cloned(), ..one.clone() })
+    });
+    Ok(all.collect())
 }
 
 impl Standing {
+    /// Whether that pause stands. Who is asked again goes on: with another configuration, that is
+    /// all that says so.
+    fn is_paused(&self, pause: &Pause) -> bool {
+        pause.resumed.is_none() && self.quota.called_at.is_none_or(|called| called <= pause.at)
+    }
+
     /// When it may be asked again.
     pub fn next_call(&self, asked: &Asked, now: Micros) -> Option<Micros> {
-        let Standing { quota, searches } = self;
+        let Standing { quota, searches, .. } = self;
         let budget = quota.spent_until(now).max(quota.spread_to(now, searches.values(), asked));
         asked.due_at.max(quota.free_at).max(budget)
     }
@@ -97,6 +129,7 @@ impl Standing {
             "left": quota.left(now), "day": quota.day, "spent": quota.spent, "calls": quota.calls,
             "called_at": quota.called_at, "free_at": quota.free_at,
             "failures": quota.failures, "error": quota.error,
+            "paused": self.pause.as_ref().map(|one| json!({"since": one.at, "reason": one.reason})),
             "searches": searches.collect::<Vec<_>>(),
         })
     }

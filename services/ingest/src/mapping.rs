@@ -74,6 +74,8 @@ pub struct Fault {
     pub class: &'static str,
     /// What is wrong and what is allowed.
     pub reason: String,
+    /// The first field of the value that is wrong, as a place in [`Mapping::names`].
+    pub slot: Option<usize>,
 }
 
 /// Why nothing more comes of a row.
@@ -100,7 +102,12 @@ impl From<IngestError> for RowError {
 impl Fault {
     /// A fault of `class`.
     pub fn new(class: &'static str, reason: impl Into<String>) -> Fault {
-        Fault { class, reason: reason.into() }
+        Fault { class, reason: reason.into(), slot: None }
+    }
+
+    /// It is what `template` names.
+    fn of(self, template: &Template) -> Fault {
+        Fault { slot: template.slot(), ..self }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use rust_decimal::Decimal;
 use std::borrow::Cow;
+use std::str::FromStr;
 use tocsin_domain::decimal::MONEY_SCALE;
 
 /// Says what a number looks like in one source.
@@ -43,6 +44,18 @@ impl Numbers {
     pub fn float(&self, text: &str) -> Result<f64, String> {
         let value = self.point(text).and_then(|text| text.parse::<f64>().ok());
         value.filter(|value| value.is_finite()).ok_or_else(|| self.refuse(text))
+    }
+
+    /// A number to compare with a limit, as exact as 28 digits are.
+    ///
+    /// # Errors
+    /// If it is no number, or too great for so many.
+    pub fn exact(&self, text: &str) -> Result<Decimal, String> {
+        let read = |text: Cow<'_, str>| {
+            let rounded = Decimal::from_str(&text).or_else(|_| Decimal::from_scientific(&text));
+            rounded.ok()
+        };
+        self.point(text).and_then(read).ok_or_else(|| self.refuse(text))
     }
 
     /// An exact amount.
@@ -123,6 +136,20 @@ mod tests {
         assert!(numbers.decimal("0.123456000").is_ok());
         assert_eq!(numbers.whole("17850.0"), Ok(17_850));
         assert!(numbers.whole("1.5").is_err());
+    }
+
+    #[test]
+    fn what_is_compared_may_be_as_long_as_upstreams_print_it() {
+        let numbers = Numbers::new(false, None);
+        for (text, wanted) in [
+            ("19.123456789012345", "19.123456789012345"),
+            ("0.30000000000000000000000000000000004", "0.3"),
+            ("1e-7", "0.0000001"),
+            ("-200", "-200"),
+        ] {
+            assert_eq!(numbers.exact(text).unwrap(), wanted.parse().unwrap(), "{text}");
+        }
+        assert!(numbers.exact("1,5").is_err() && numbers.exact("1e99").is_err());
     }
 
     #[test]

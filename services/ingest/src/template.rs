@@ -102,6 +102,18 @@ impl Template {
         })
     }
 
+    /// The first field that it names.
+    pub fn slot(&self) -> Option<usize> {
+        match self {
+            Template::Constant(_) => None,
+            Template::Slot(slot) => Some(*slot),
+            Template::Parts(parts) => parts.iter().find_map(|part| match part {
+                Part::Slot(slot) => Some(*slot),
+                Part::Text(_) => None,
+            }),
+        }
+    }
+
     /// The value in `row`.
     pub fn render<'a>(&'a self, row: &Row<'a>) -> Cow<'a, str> {
         match self {

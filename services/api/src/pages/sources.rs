@@ -21,6 +21,8 @@ struct Source {
     spent: u64,
     budget: Option<u64>,
     error: String,
+    /// Since when, and why.
+    paused: Option<(When, String)>,
     searches: Vec<Search>,
 }
 
@@ -30,7 +32,7 @@ struct Search {
     next: Option<When>,
 }
 
-/// Every source that was ever asked.
+/// Every source that is asked, or was.
 pub(crate) fn sources(app: &App, ask: &Ask) -> Result<Response, Fault> {
     ask.check(&[])?;
     let now = (app.clock)();
@@ -47,6 +49,7 @@ pub(crate) fn sources(app: &App, ask: &Ask) -> Result<Response, Fault> {
             spent: if now.date() > quota.day { 0 } else { quota.spent },
             budget: quota.budget,
             error: quota.error.clone(),
+            paused: standing.pause.as_ref().map(|pause| (when(pause.at), pause.reason.clone())),
             searches: standing.searches.values().map(search).collect(),
         }
     };

@@ -88,12 +88,14 @@ impl Goods {
     fn money(&self, row: &Row<'_>, numbers: &Numbers) -> Result<Money, Fault> {
         let price = self.price.render(row);
         if numbers.is_missing(&price) {
-            return Err(Fault::new("value", "the price is missing"));
+            return Err(Fault::new("value", "the price is missing").of(&self.price));
         }
-        let amount = numbers.decimal(&price).map_err(|e| value_fault("price", e))?;
+        let amount = numbers.decimal(&price);
+        let amount = amount.map_err(|e| value_fault("price", e).of(&self.price))?;
         let code = self.currency.render(row);
         let currency = Currency::parse(&code).ok_or_else(|| {
-            Fault::new("value", format!("currency {code:?} is not an ISO 4217 code such as GBP"))
+            let reason = format!("currency {code:?} is not an ISO 4217 code such as GBP");
+            Fault::new("value", reason).of(&self.currency)
         })?;
         Ok(Money { amount, currency })
     }
@@ -111,7 +113,7 @@ fn count(
     if numbers.is_missing(&text) {
         return Ok(None);
     }
-    numbers.whole(&text).map(Some).map_err(|e| value_fault(what, e))
+    numbers.whole(&text).map(Some).map_err(|e| value_fault(what, e).of(template))
 }
 
 fn value_fault(what: &str, reason: String) -> Fault {
@@ -133,6 +135,11 @@ pub(crate) fn key_part<'a>(what: &str, text: Cow<'a, str>) -> Result<Cow<'a, str
     Ok(text)
 }
 
+/// Whose event it is, which is `what` in the mapping.
+fn subject_of<'a>(what: &str, subject: &'a Template, row: &Row<'a>) -> Result<Cow<'a, str>, Fault> {
+    key_part(what, subject.render(row)).map_err(|fault| fault.of(subject))
+}
+
 impl Mapping {
     /// One reading for each measure that has a value. A fault in one does not hold up the others.
     pub(super) fn readings(
@@ -141,7 +148,7 @@ impl Mapping {
         at: &Origin<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), RowError> {
-        let subject = key_part("subject", self.subject.render(row))?;
+        let subject = subject_of("subject", &self.subject, row)?;
         let event_time = event_time(&self.time, &mut self.moments, row, at)?;
         let place = self.texts.place.render(row);
         let own = self.id.as_ref().map(|id| id.render(row));
@@ -156,14 +163,15 @@ impl Mapping {
             let measure = match key_part("measure", words.measure.of(wanted.measure.render(row))) {
                 Ok(measure) => measure,
                 Err(fault) => {
-                    first_fault = first_fault.and(Err(fault));
+                    first_fault = first_fault.and(Err(fault.of(&wanted.measure)));
                     continue;
                 }
             };
             let value = match self.numbers.float(&value) {
                 Ok(value) => value,
                 Err(reason) => {
-                    first_fault = first_fault.and(Err(value_fault(&measure, reason)));
+                    let fault = value_fault(&measure, reason).of(&wanted.value);
+                    first_fault = first_fault.and(Err(fault));
                     continue;
                 }
             };
@@ -197,7 +205,7 @@ impl Mapping {
         at: &Origin<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), RowError> {
-        let listing = key_part("listing", self.subject.render(row))?;
+        let listing = subject_of("listing", &self.subject, row)?;
         let event_time = event_time(&self.time, &mut self.moments, row, at)?;
         let Values::Goods(goods) = &self.values else { return Ok(()) };
         let price = goods.money(row, &self.numbers)?;
@@ -243,14 +251,17 @@ impl Mapping {
         at: &Origin<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), RowError> {
-        let subject = key_part("subject", self.subject.render(row))?;
+        let subject = subject_of("subject", &self.subject, row)?;
         let event_time = event_time(&self.time, &mut self.moments, row, at)?;
         let Values::Goods(goods) = &self.values else { return Ok(()) };
         let price = goods.money(row, &self.numbers)?;
         let units = match &goods.units {
             None => 1,
-            units => count("units", units.as_ref(), row, &self.numbers)?
-                .ok_or_else(|| Fault::new("value", "the number of units is missing"))?,
+            Some(units) => {
+                let count = count("units", goods.units.as_ref(), row, &self.numbers)?;
+                let missing = || Fault::new("value", "the number of units is missing").of(units);
+                count.ok_or_else(missing)?
+            }
         };
         let id = match &self.id {
             Some(own) => self.own_id("order-row", &own.render(row)),
@@ -279,7 +290,7 @@ impl Mapping {
         at: &Origin<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), RowError> {
-        let dataset = key_part("subject", self.subject.render(row))?;
+        let dataset = subject_of("subject", &self.subject, row)?;
         let event_time = event_time(&self.time, &mut self.moments, row, at)?;
         let id = match &self.id {
             Some(own) => self.own_id("dataset-row", &own.render(row)),
@@ -352,6 +363,9 @@ fn event_time(
 ) -> Result<Micros, Fault> {
     match time {
         None => Ok(at.now),
-        Some(time) => moments.read(time.render(row).trim()).map_err(|e| Fault::new("time", e)),
+        Some(time) => {
+            let read = moments.read(time.render(row).trim());
+            read.map_err(|e| Fault::new("time", e).of(time))
+        }
     }
 }

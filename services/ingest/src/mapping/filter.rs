@@ -61,7 +61,8 @@ impl Filter {
             if numbers.is_missing(text) {
                 return Ok(false);
             }
-            let value = numbers.decimal(text).map_err(|e| Fault::new("value", e))?;
+            let value = numbers.exact(text);
+            let value = value.map_err(|e| Fault::new("value", e).of(&self.field))?;
             let outside = self.above.is_some_and(|limit| value <= limit)
                 || self.below.is_some_and(|limit| value >= limit);
             if outside {
@@ -75,6 +76,6 @@ impl Filter {
 
 /// Equal as text, or as numbers.
 fn same(wanted: &str, found: &str, numbers: &Numbers) -> bool {
-    let number = |text| numbers.decimal(text).ok();
+    let number = |text| numbers.exact(text).ok();
     wanted == found || number(wanted).is_some_and(|wanted| number(found) == Some(wanted))
 }

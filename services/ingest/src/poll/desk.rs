@@ -86,7 +86,7 @@ impl Desk {
         let now = (office.now)();
         desk.asks.look(log, now)?;
         for (search, every) in desk.asks.union(polling) {
-            desk.add(&mut known, &search, every);
+            desk.add(&mut known, &search, every)?;
         }
         desk.forget(&known);
         desk.reconsider();
@@ -110,7 +110,7 @@ impl Desk {
             }
         }
         for (search, every) in wanted {
-            self.add(&mut Known::default(), &search, every);
+            self.add(&mut Known::default(), &search, every)?;
         }
         self.commit(now)
     }
@@ -169,9 +169,12 @@ impl Desk {
         }
     }
 
-    fn add(&mut self, known: &mut Known, search: &str, every: Duration) {
+    /// Asks one more; if it is new, that is seen before it is asked, with the next commit.
+    fn add(&mut self, known: &mut Known, search: &str, every: Duration) -> Result<(), Lost> {
         let (tenant, source) = (self.tenant.as_str(), self.quota.source.as_str());
-        let asked = known.find(&Asked::key(tenant, source, search));
+        let key = Asked::key(tenant, source, search);
+        let asked: Option<Asked> = known.find(&key);
+        let is_new = asked.is_none();
         let mut asked = settings::wanted(source, search, every, asked);
         if asked.mapping != self.mapping {
             // What was said under another configuration may be otherwise now, errors as well.
@@ -182,7 +185,11 @@ impl Desk {
         let sheets: Vec<Vec<u8>> = (0..).map_while(sheet).collect();
         let seen = Seen::decode(sheets.iter().map(Vec::as_slice));
         self.seen.insert(search.to_owned(), seen);
+        if is_new {
+            self.put(&key, Some(&serde_json::to_vec(&asked)?));
+        }
         self.searches.push(asked);
+        Ok(())
     }
 
     /// Writes the ledger, and commits whatever is open with it.

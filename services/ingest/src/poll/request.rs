@@ -21,7 +21,8 @@ pub(super) fn build(
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refused("its address must begin with http:// or https://"));
     }
-    let wanted = authorize(call.auth, credentials, &mut url).map_err(refused)?;
+    let wanted = authorize(call.auth, credentials, &mut url);
+    let wanted = wanted.map_err(|what| refused(&what))?;
     let conditions = [("if-none-match", known.etag), ("if-modified-since", known.last_modified)];
     let own = call.headers.iter().map(|(name, value)| (*name, value.as_str()));
     let plain = conditions.into_iter().chain(own).chain([("accept-encoding", "gzip")]);
@@ -48,16 +49,32 @@ pub(super) fn build(
     Ok(request)
 }
 
+/// Whether the credentials are there that such a call needs.
+///
+/// # Errors
+/// Which are not.
+pub(super) fn complete(auth: Auth, credentials: &Credentials) -> Result<(), String> {
+    let Credentials { token, client_id, secret } = credentials;
+    match auth {
+        Auth::None => Ok(()),
+        Auth::Basic if client_id.is_empty() || secret.is_empty() => {
+            Err("it needs a `client_id` and a `secret` or a `secret_file`".to_owned())
+        }
+        Auth::Query(_) | Auth::Header(_) | Auth::Bearer if token.is_empty() => {
+            Err("it needs a `token` or a `token_file`".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Puts a token into the query, or says which header shows who asks.
 fn authorize(
     auth: Auth,
     credentials: &Credentials,
     url: &mut Url,
-) -> Result<Option<(&'static str, String)>, &'static str> {
+) -> Result<Option<(&'static str, String)>, String> {
+    complete(auth, credentials)?;
     let Credentials { token, client_id, secret } = credentials;
-    if token.is_empty() && !matches!(auth, Auth::None | Auth::Basic) {
-        return Err("it needs a `token` or a `token_file`");
-    }
     let token = token.expose();
     Ok(match auth {
         Auth::None => None,
@@ -67,9 +84,6 @@ fn authorize(
         }
         Auth::Header(name) => Some((name, token.to_owned())),
         Auth::Bearer => Some(("authorization", format!("Bearer {token}"))),
-        Auth::Basic if client_id.is_empty() || secret.is_empty() => {
-            return Err("it needs a `client_id` and a `secret` or a `secret_file`");
-        }
         Auth::Basic => {
             let pair = STANDARD.encode(format!("{client_id}:{}", secret.expose()));
             Some(("authorization", format!("Basic {pair}")))

@@ -3,8 +3,10 @@
 use super::account::{self, Account};
 use super::client::Credentials;
 use super::ledger::Limits;
+use super::request;
 use crate::settings::{EventKind, SourceConfig};
 use crate::sources;
+use crate::upstream::Auth;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -124,6 +126,14 @@ impl SourceConfig {
         if searches.is_empty() && upstream.first("").is_ok() {
             searches.push((String::new(), every));
         }
+        let credentials = Credentials {
+            token: self.token.clone().unwrap_or_default(),
+            client_id: self.client_id.clone().unwrap_or_default(),
+            secret: self.secret.clone().unwrap_or_default(),
+        };
+        let first = searches.iter().find_map(|(search, _)| upstream.first(search).ok());
+        let first = upstream.login().or(first).map_or(Auth::None, |call| call.auth);
+        request::complete(first, &credentials)?;
         let gap = self.per_minute.map_or(Duration::ZERO, |n| Duration::from_mins(1) / n.max(1));
         Ok(Some(Polling {
             searches,
@@ -131,11 +141,7 @@ impl SourceConfig {
             limits: Limits { budget: self.budget, gap },
             pages: self.pages.unwrap_or(PAGES),
             timeout: self.timeout.map_or(TIMEOUT, |timeout| timeout.0),
-            credentials: Credentials {
-                token: self.token.clone().unwrap_or_default(),
-                client_id: self.client_id.clone().unwrap_or_default(),
-                secret: self.secret.clone().unwrap_or_default(),
-            },
+            credentials,
             account: Account::new(self, &*upstream),
             contact: self.contact.clone().unwrap_or_default(),
             archive: self.archive.clone(),
@@ -280,10 +286,15 @@ mod tests {
             ("every = \"10ms\"", "a second or more"),
             ("every = \"1m\"\nbudget = 0", "1 or more"),
             ("every = \"1m\"\npages = 0", "1 or more"),
+            ("searches = [\"a\"]\nauth = \"bearer\"", "it needs a `token`"),
+            ("searches = [\"a\"]\nauth = \"basic\"\nclient_id = \"me\"", "and a `secret`"),
         ] {
             let error = polling(more).unwrap_err();
             assert!(error.contains(wanted), "{more}: {error}");
         }
+        let ebay = "name = \"s\"\nkind = \"ebay\"\nmarketplace = \"EBAY_US\"\nevery = \"1h\"";
+        let error = config(ebay).polling().unwrap_err();
+        assert!(error.contains("it needs a `client_id`"), "{error}");
         let rows = SOURCE.replace("\"listing\"\nlisting", "\"order-row\"\nsubject");
         let error = config(&format!("{rows}every = \"1m\"")).polling().unwrap_err();
         assert!(error.contains("`id` is missing"), "{error}");

@@ -76,8 +76,7 @@ impl Mapped {
     ) -> Result<(), Fault> {
         let whole = envelope.value()?;
         let data = whole.get("data").unwrap_or(&Value::Null);
-        let mapped = self.map(data, Some(&whole), whence, put);
-        mapped.map_err(|fault| Fault { pointer: "/data".into(), ..fault })
+        self.map(data, Some(&whole), whence, put)
     }
 
     /// An object of plain JSON.
@@ -117,14 +116,35 @@ impl Mapped {
             Ok(())
         };
         let pool = if whence.key.is_some() { &self.keyed } else { &self.plain };
-        let mapped = pool.with(|mapping| mapping.object_and(data, &known, &at, &mut sink))?;
-        match (refused, mapped) {
-            (Some(fault), _) => Err(fault),
-            (None, Ok(())) => Ok(()),
-            (None, Err(RowError::Fault(fault))) => Err(Fault::of(fault.class, fault.reason)),
-            (None, Err(RowError::Sink(error))) => Err(Fault::of("value", error.to_string())),
+        let cloud = attributes.is_some();
+        let mapped = pool.with(|mapping| {
+            let mapped = mapping.object_and(data, &known, &at, &mut sink);
+            mapped.map_err(|error| {
+                let (fault, slot) = match error {
+                    RowError::Fault(fault) => (Fault::of(fault.class, fault.reason), fault.slot),
+                    RowError::Sink(error) => (Fault::of("value", error.to_string()), None),
+                };
+                let name = slot.and_then(|slot| mapping.names().get(slot));
+                Fault { pointer: pointer(name.map(String::as_str), cloud), ..fault }
+            })
+        })?;
+        match refused {
+            Some(fault) => Err(Fault { pointer: pointer(None, cloud), ..fault }),
+            None => mapped,
         }
     }
+}
+
+/// Where in the event a field is, as a JSON pointer: of several, the first.
+fn pointer(name: Option<&str>, cloud: bool) -> String {
+    let all = if cloud { "/data" } else { "" };
+    let Some(name) = name.filter(|name| ![KEY, TIME].contains(name)) else { return all.into() };
+    let name = name.split('|').next().unwrap_or_default().trim();
+    let (of, path) = match name.strip_prefix("ce.").filter(|_| cloud) {
+        Some(attribute) => ("", attribute),
+        None => (all, name),
+    };
+    format!("{of}/{}", path.replace('~', "~0").replace('/', "~1").replace('.', "/"))
 }
 
 impl Whence<'_> {

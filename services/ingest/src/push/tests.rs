@@ -344,6 +344,9 @@ fn other_types_and_plain_json_go_through_the_mapping_that_is_named() {
     assert_eq!(plain(&format!("[{ORDER},{ORDER}]"), JSON).body["written"], 2);
     assert_eq!(plain(ORDER, JSON).body["written"], 1);
     assert_eq!(plain(&format!("{ORDER}\r\n\n{ORDER}"), LINES).body["written"], 2);
+    let late = ORDER.replace("05-01", "05-32");
+    let wrong = &plain(&format!("[{ORDER},{late}]"), JSON).body["errors"][0];
+    assert_eq!((&wrong["index"], &wrong["pointer"]), (&1.into(), &"/at".into()), "{wrong}");
 
     let values = world.values(topics::ORDERS_ROWS);
     let rows: Vec<OrderRow<'_>> =

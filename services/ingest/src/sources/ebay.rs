@@ -95,7 +95,9 @@ impl Upstream for Ebay {
             Err(broken) => return broken,
         };
         // Its address of the next page is not followed: only ours says whom we ask.
-        let (offset, limit) = (number_of(call, "offset"), number_of(call, "limit").max(1));
+        let (offset, asked) = (number_of(call, "offset"), number_of(call, "limit").max(1));
+        // It may give fewer than it was asked for.
+        let limit = found["limit"].as_u64().unwrap_or(asked).clamp(1, asked);
         let following = offset.saturating_add(limit);
         let more = found["next"].is_string()
             && found["itemSummaries"].as_array().is_some_and(|items| !items.is_empty())

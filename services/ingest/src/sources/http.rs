@@ -100,14 +100,16 @@ fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
     let address = config.address.clone().ok_or(
         "`address` is missing: where to ask, for example \"https://example.org/items?q={search}\"",
     )?;
+    // First of all, as what else is wrong with it is told with the address.
+    let host = address.split("//").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
+    if host.is_some_and(|host| host.contains('@')) {
+        let text = "give them as `client_id` and `secret`, with `auth = \"basic\"`";
+        return Err(format!("`address` has credentials in it, and it is shown; {text}"));
+    }
     let begins = address.starts_with("http://") || address.starts_with("https://");
     if !begins || address.replacen("{search}", "", 1).contains(['{', '}']) {
         let text = "must begin with http:// or https:// and may have {search} in it, once";
         return Err(format!("`address` is {address:?}; it {text}"));
-    }
-    if reqwest::Url::parse(&address).is_ok_and(|url| url.password().is_some()) {
-        let text = "give them as `client_id` and `secret`, with `auth = \"basic\"`";
-        return Err(format!("`address` has credentials in it, and it is shown; {text}"));
     }
     if config.next.is_some() && config.page.is_some() {
         return Err("`next` and `page` are two ways to turn pages; leave out one".to_owned());

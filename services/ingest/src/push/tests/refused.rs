@@ -8,6 +8,7 @@ fn wrong_events() -> Vec<(String, &'static str)> {
     let order = |price: &str| {
         event("1", "tocsin.order-row", &format!(r#"{{"subject":"s","price":{price}}}"#))
     };
+    let order_with = |from, to| event("1", "com.acme.order", &ORDER.replace(from, to));
     let long = format!(r#"{{"subject":"{}","measure":"m","value":1}}"#, "x".repeat(201));
     let nested = format!(r#"{{"a":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
     let huge =
@@ -61,7 +62,12 @@ fn wrong_events() -> Vec<(String, &'static str)> {
         (event("1", "tocsin.dataset-row", r#"{"dataset":"d","kind":"none"}"#), "/data/kind"),
         (event("1", "tocsin.dataset-row", r#"{"dataset":"d","line":1.5}"#), "/data/line"),
         (event("1", "com.acme.order", r#"{"sku":"s","sku":"t"}"#), "/data"),
-        (event("1", "com.acme.order", r#"{"sku":"s","units":1,"at":"2024-05-01"}"#), "/data"),
+        (order_with("19.99", ""), "/data/price/value"),
+        (order_with("lego", ""), "/data/sku"),
+        (order_with("EUR", "eur"), "/data/price/currency"),
+        (order_with(":2", ":2.5"), "/data/units"),
+        (order_with(":2", ":\"many\""), "/data/units"),
+        (order_with("05-01", "05-32"), "/data/at"),
         (event("1", "com.acme.order", &nested), "/data"),
         ("[]".to_owned(), ""),
         ("3".to_owned(), ""),

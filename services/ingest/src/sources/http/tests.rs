@@ -33,13 +33,16 @@ fn a_search_stands_in_the_address() {
     for (from, to, wanted) in [
         ("https://", "ftp://", "must begin with http"),
         ("{search}", "{sarch}", "may have {search}"),
-        ("u.example", "me:secret@u.example", "has credentials in it"),
+        ("https://u.example", "https://me:secret@u.example", "has credentials in it"),
+        ("https://u.example", "https://t0ken@u.example", "has credentials in it"),
+        ("https://u.example", "ftp://me:secret@u.example", "has credentials in it"),
         ("address", "auth = \"head x\"\naddress", "`auth` is \"head x\""),
         ("address", "next = \"n\"\npage = \"p\"\naddress", "leave out one"),
         ("address", "next = \"n\"\nformat = \"csv\"\naddress", "places in JSON"),
     ] {
         let error = upstream(&config(&SOURCE.replace(from, to))).err().unwrap_or_default();
         assert!(error.contains(wanted), "{to}: {error}");
+        assert!(!error.contains("secret@"), "{error}");
     }
 }
 
