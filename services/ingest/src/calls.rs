@@ -15,6 +15,23 @@ const ESCAPED: &AsciiSet =
 /// The longest search, in bytes.
 const SEARCH_CAP: usize = 400;
 
+/// Whether an address shows nobody's login. It comes before all else that may be wrong with it, as that is
+/// told with the address.
+///
+/// # Errors
+/// Where the login belongs.
+pub(crate) fn no_credentials(address: &str) -> Result<(), String> {
+    let rest = address.split_once("//").map_or(address, |(_, rest)| rest);
+    match rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')) {
+        false => Ok(()),
+        true => {
+            Err("`address` has credentials in it, and it is shown; give them as `token`, or as \
+                     `client_id` and `secret` (of kind `http` with `auth = \"basic\"`)"
+                .to_owned())
+        }
+    }
+}
+
 /// Makes the calls to one upstream.
 pub(crate) struct Calls {
     address: String,
@@ -25,6 +42,7 @@ impl Calls {
     /// Calls to `config.address`, or to `usual` if nothing is said.
     pub(crate) fn new(config: &SourceConfig, usual: &str) -> Result<Calls, String> {
         let address = config.address.as_deref().unwrap_or(usual).trim_end_matches('/');
+        no_credentials(address)?;
         let host = ["https://", "http://"].iter().find_map(|start| address.strip_prefix(start));
         let hidden = |host: &str| host.is_empty() || host.contains(['?', '#', '@', ' ']);
         if host.is_none_or(hidden) {
@@ -151,6 +169,8 @@ mod tests {
         {
             assert!(calls(Some(address)).is_err(), "{address}");
         }
+        let shown = calls(Some("ftp://me:secret@a/b?c")).err().unwrap_or_default();
+        assert!(shown.contains("has credentials") && !shown.contains("secret@"), "{shown}");
         assert!(calls(None).is_ok());
     }
 }

@@ -6,6 +6,7 @@ mod feed;
 
 use super::json_lines::at_path;
 use super::{Kind, csv, json_lines};
+use crate::calls::no_credentials;
 use crate::charset;
 use crate::poll::settings::Format;
 use crate::settings::{Encoding, SourceConfig};
@@ -100,12 +101,7 @@ fn upstream(config: &SourceConfig) -> Result<Box<dyn Upstream>, String> {
     let address = config.address.clone().ok_or(
         "`address` is missing: where to ask, for example \"https://example.org/items?q={search}\"",
     )?;
-    // First of all, as what else is wrong with it is told with the address.
-    let host = address.split("//").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
-    if host.is_some_and(|host| host.contains('@')) {
-        let text = "give them as `client_id` and `secret`, with `auth = \"basic\"`";
-        return Err(format!("`address` has credentials in it, and it is shown; {text}"));
-    }
+    no_credentials(&address)?;
     let begins = address.starts_with("http://") || address.starts_with("https://");
     if !begins || address.replacen("{search}", "", 1).contains(['{', '}']) {
         let text = "must begin with http:// or https:// and may have {search} in it, once";
