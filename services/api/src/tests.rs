@@ -1,5 +1,7 @@
 //! Facts go in at the log, the projections run, and answers come out over HTTP.
 
+mod sources;
+
 use crate::{App, Rendered, explain, router};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,6 @@ use tocsin_domain::delivery::{Delivery, DeliveryState};
 use tocsin_domain::event::{OrderRow, Reading};
 use tocsin_domain::notice::Notice;
 use tocsin_domain::topics::{self, Topics};
-use tocsin_domain::upstream::{Asked, Quota};
 use tocsin_domain::watch::Watch;
 use tocsin_domain::wire::{self, Fact, SchemaIds};
 use tocsin_domain::{Currency, Id, Micros, Money, Position};
@@ -146,73 +147,6 @@ fn delivery(state: DeliveryState, attempt: i32, positions: Vec<Position>) -> Del
     }
 }
 
-/// How a source stands that is asked, as `ingest` commits it.
-fn asked(log: &dyn Log, transaction: &mut Transaction) {
-    let quota = Quota {
-        source: "shop".into(),
-        budget: Some(50),
-        day: "1970-01-01".into(),
-        spent: 7,
-        calls: 9,
-        failures: 5,
-        free_at: Some(Micros(9 * HOUR)),
-        error: HOSTILE.into(),
-        ..Quota::default()
-    };
-    let search = Asked {
-        source: "shop".into(),
-        search: HOSTILE.into(),
-        every: 600,
-        due_at: Some(Micros(1)),
-        events: 3,
-        warning: "a filter was ignored".into(),
-        ..Asked::default()
-    };
-    // Another configuration has ended its pause.
-    let goes_on = Quota { called_at: Some(Micros(2 * HOUR)), ..quota.clone() };
-    let pause =
-        serde_json::json!({ "at": Micros(HOUR), "reason": HOSTILE, "file": "", "resumed": null });
-    let topic = topics::INGEST_CURSORS_CHANGELOG;
-    let number = transaction.register(topic, log.partitions(topic).unwrap());
-    for (key, value) in [
-        (Quota::key("default", "shop"), serde_json::to_vec(&quota).unwrap()),
-        (Asked::key("default", "shop", HOSTILE), serde_json::to_vec(&search).unwrap()),
-        (Quota::key("other", "theirs"), serde_json::to_vec(&quota).unwrap()),
-        (Quota::key("default", "goes-on"), serde_json::to_vec(&goes_on).unwrap()),
-        ("pause/default/shop".to_owned(), pause.to_string().into_bytes()),
-        ("pause/default/goes-on".to_owned(), pause.to_string().into_bytes()),
-        ("default/shop//a/file.csv".to_owned(), b"{}".to_vec()),
-    ] {
-        transaction.to(number, key.as_bytes()).push(key.as_bytes(), Some(&value));
-    }
-}
-
-#[test]
-fn sources_show_what_was_spent_and_what_is_wrong() {
-    let world = world();
-    let app = App { clock: Arc::new(|| Micros(HOUR)), ..app(&world) };
-    serve(app, |ask| {
-        for _ in 0..2 {
-            let json = ask("GET", "/api/v1/sources").json();
-            assert_eq!(json["items"].as_array().unwrap().len(), 2, "{json}");
-            let (goes_on, shop) = (&json["items"][0], &json["items"][1]);
-            assert_eq!(
-                (&goes_on["paused"], &shop["paused"]["reason"]),
-                (&serde_json::Value::Null, &HOSTILE.into())
-            );
-            assert_eq!((&shop["source"], &shop["breaker"]), (&"shop".into(), &"open".into()));
-            assert_eq!((&shop["spent"], &shop["left"]), (&7.into(), &43.into()));
-            assert_eq!(shop["searches"][0]["events"], 3);
-            assert_eq!(shop["searches"][0]["warning"], "a filter was ignored");
-            assert_eq!(shop["searches"][0]["next_call_at"], shop["free_at"]);
-        }
-        let page = ask("GET", "/sources").body;
-        assert!(page.contains("7 of 50 calls today") && page.contains("never answered"), "{page}");
-        assert!(page.contains("Warning: a filter was ignored"), "{page}");
-        assert_eq!(page.matches("Paused since").count(), 1, "{page}");
-    });
-}
-
 fn put<'a>(
     transaction: &mut Transaction,
     log: &dyn Log,
@@ -252,7 +186,7 @@ fn world() -> World {
     {
         put(t, &*log, topics::DELIVERIES, "d", &delivery(state, attempt, positions()));
     }
-    asked(&*log, &mut transaction);
+    sources::asked(&*log, &mut transaction);
     let spec = WorkerSpec { id: "test-0".into(), group: "test".into(), inputs: Vec::new() };
     log.worker(&spec).unwrap().commit(&mut transaction).unwrap();
     let sink = Box::new(StoreSink::new(store.clone()));

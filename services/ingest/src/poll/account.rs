@@ -132,11 +132,12 @@ fn told(host: &str, sources: &[&SourceConfig]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sources::testing::config;
+    use crate::sources::{self, testing::config};
 
     fn account(more: &str) -> Account {
         let text = format!("name = \"s\"\nkind = \"waqi\"\nevery = \"1h\"\n{more}");
-        config(&text).polling().unwrap().unwrap().account
+        let config = config(&text);
+        Account::new(&config, &*sources::upstream(&config).unwrap().unwrap())
     }
 
     #[test]
@@ -147,13 +148,14 @@ mod tests {
             ("token = \"secret77\"\nsearches = [\"beijing\"]\nbudget = 7", true),
             ("token = \"secret77\"\naddress = \"https://api.waqi.info/\"", true),
             ("token = \"secret78\"", false),
-            ("token = \"s\"\nsecret = \"secret77\"", false),
+            ("secret = \"secret77\"", false),
             ("token = \"secret77\"\nclient_id = \"me\"", false),
             ("token = \"secret77\"\naddress = \"http://127.0.0.1:9\"", false),
+            ("", false),
         ] {
             assert_eq!(account(more).mark() == mark, same, "{more}");
         }
-        assert_eq!(account("token = \"s\"").host, "api.waqi.info:443");
+        assert_eq!(account("").host, "api.waqi.info:443");
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::ledger::Limits;
 use super::request;
 use crate::settings::{EventKind, SourceConfig};
 use crate::sources;
-use crate::upstream::Auth;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,9 +130,9 @@ impl SourceConfig {
             client_id: self.client_id.clone().unwrap_or_default(),
             secret: self.secret.clone().unwrap_or_default(),
         };
-        let first = searches.iter().find_map(|(search, _)| upstream.first(search).ok());
-        let first = upstream.login().or(first).map_or(Auth::None, |call| call.auth);
-        request::complete(first, &credentials)?;
+        let search = searches.iter().find_map(|(search, _)| upstream.first(search).ok());
+        let first = upstream.login().or(search).unwrap_or_default();
+        request::complete(first.auth, &credentials)?;
         let gap = self.per_minute.map_or(Duration::ZERO, |n| Duration::from_mins(1) / n.max(1));
         Ok(Some(Polling {
             searches,

@@ -144,12 +144,17 @@ impl<'a> Visitor<'a> for Fill<'_, 'a> {
                     format!("nobody knows `{}`; allowed: `{allowed}`", start(&key))
                 }
             };
-            let key = start(&key).replace('~', "~0").replace('/', "~1");
-            *wrong = Some(Fault::new(members.pointer(&key), detail));
+            let token = token(&start(&key));
+            *wrong = Some(Fault::new(members.pointer(&token), detail));
             return Err(A::Error::custom("refused"));
         }
         Ok(())
     }
+}
+
+/// A name as it stands in a JSON pointer.
+pub(super) fn token(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// A key, borrowed where it has no escapes.

@@ -2,7 +2,7 @@
 //! (`{ce.region}`), or over plain JSON. The mapping is the very one that files go through.
 
 use super::cloud::Envelope;
-use super::json::{Fault, strict};
+use super::json::{Fault, strict, token};
 use super::settings::Pushed;
 use super::take::Put;
 use crate::mapping::{Mapping, Origin, RowError};
@@ -144,7 +144,7 @@ fn pointer(name: Option<&str>, cloud: bool) -> String {
         Some(attribute) => ("", attribute),
         None => (all, name),
     };
-    format!("{of}/{}", path.replace('~', "~0").replace('/', "~1").replace('.', "/"))
+    format!("{of}/{}", token(path).replace('.', "/"))
 }
 
 impl Whence<'_> {
