@@ -1,7 +1,7 @@
 //! What is known of a source that is asked: what was spent on it, and how each of its searches
 //! stands. JSON in the topic of cursors, written by who asks, read by who shows it.
 
-use crate::Micros;
+use crate::{Id, Micros};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -34,6 +34,33 @@ pub struct Quota {
     pub error: String,
     /// Who asks: a hash of the host and the credentials, which tells neither.
     pub account: String,
+}
+
+/// That a source is paused, or was, because too many of its rows could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Since when.
+    pub at: Micros,
+    /// What is wrong.
+    pub reason: String,
+    /// The file, or the like, in which it was so.
+    pub file: String,
+    /// Of which configuration this is said.
+    pub config: Id,
+    /// Who has ended it, and when; `None` as long as it stands.
+    pub resumed: Option<(String, Micros)>,
+}
+
+impl Pause {
+    /// The key of its record. No cursor has it: theirs has a whole path behind the source.
+    pub fn key(tenant: &str, source: &str) -> String {
+        format!("pause/{tenant}/{source}")
+    }
+
+    /// Which source of the namespace a record of this key is about, if it is a pause's.
+    pub fn whose<'a>(key: &'a str, tenant: &str) -> Option<&'a str> {
+        key.strip_prefix("pause/")?.strip_prefix(tenant)?.strip_prefix('/')
+    }
 }
 
 const DAY: i64 = 86_400_000_000;
@@ -204,5 +231,13 @@ mod tests {
         assert_eq!(quota.spent, 3);
         let text = serde_json::to_string(&Asked { search: "a b".into(), ..Asked::default() });
         assert_eq!(serde_json::from_str::<Asked>(&text.unwrap()).unwrap().search, "a b");
+    }
+
+    #[test]
+    fn a_pause_is_found_by_its_key_and_by_no_other() {
+        let key = Pause::key("house", "epa");
+        assert_eq!(Pause::whose(&key, "house"), Some("epa"));
+        assert_eq!(Pause::whose(&key, "hous"), None, "another namespace");
+        assert_eq!(Pause::whose("house/epa/quota", "house"), None, "another fact");
     }
 }

@@ -3,12 +3,11 @@
 
 use crate::answer::Fault;
 use crate::app::App;
-use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 use tocsin_domain::topics::INGEST_CURSORS_CHANGELOG as TOPIC;
-use tocsin_domain::upstream::{Asked, Quota};
+use tocsin_domain::upstream::{Asked, Pause, Quota};
 use tocsin_domain::{Micros, TopicPartition};
 use tocsin_stream::{Log, LogError, Record};
 
@@ -18,17 +17,6 @@ pub(crate) struct Upstreams {
     next: HashMap<u32, u64>,
     sources: BTreeMap<String, Standing>,
     pauses: HashMap<String, Pause>,
-}
-
-/// That a source was paused, as `ingest` writes it.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Pause {
-    /// Since when.
-    pub at: Micros,
-    /// Why.
-    pub reason: String,
-    /// Who has ended it, and when.
-    resumed: Option<(String, Micros)>,
 }
 
 /// One source.
@@ -62,8 +50,7 @@ impl Upstreams {
     fn take(&mut self, record: &Record<'_>, tenant: &str) {
         let Ok(key) = std::str::from_utf8(record.key) else { return };
         let value = record.value.unwrap_or_default();
-        let paused = key.strip_prefix("pause/").and_then(|key| key.strip_prefix(tenant));
-        if let Some(source) = paused.and_then(|key| key.strip_prefix('/')) {
+        if let Some(source) = Pause::whose(key, tenant) {
             if let Ok(pause) = serde_json::from_slice(value) {
                 self.pauses.insert(source.to_owned(), pause);
             }

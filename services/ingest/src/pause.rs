@@ -8,10 +8,10 @@ pub use guard::{Counted, Guard, keep_looking};
 
 use crate::cursor;
 use crate::settings::SourceConfig;
-use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::time::Duration;
 use tocsin_domain::partition::partition_of;
+use tocsin_domain::upstream::Pause;
 use tocsin_domain::{Id, Micros, TopicPartition};
 use tocsin_stream::{CommitError, Log, LogError, Transaction, WorkerSpec};
 
@@ -35,51 +35,38 @@ impl Whom {
 
     /// Whoever has this name in the namespace; with another `config` it is somebody else.
     pub fn of(name: String, tenant: &str, config: &impl Debug) -> Whom {
-        // No cursor has this key: theirs has a whole path behind the source.
-        let key = format!("pause/{tenant}/{name}").into_bytes();
+        let key = Pause::key(tenant, &name).into_bytes();
         Whom { name, key, config: Id::of("source", &[format!("{config:?}").as_bytes()]) }
     }
-}
 
-/// That a source is paused, or was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pause {
-    /// Since when.
-    pub at: Micros,
-    /// What is wrong.
-    pub reason: String,
-    /// The file, or the like, in which it was so.
-    pub file: String,
-    /// Of which configuration this is said.
-    pub config: Id,
-    /// Who has ended it, and when; `None` as long as it stands.
-    pub resumed: Option<(String, Micros)>,
-}
-
-impl Pause {
-    /// A source is paused now, with the reason and the file.
-    pub fn of(whom: &Whom, (reason, file): (String, &str), at: Micros) -> Pause {
-        Pause { at, reason, file: file.to_owned(), config: whom.config, resumed: None }
+    /// That they are paused now, with the reason and the file.
+    pub fn pause(&self, (reason, file): (String, &str), at: Micros) -> Pause {
+        Pause { at, reason, file: file.to_owned(), config: self.config, resumed: None }
     }
 
     /// The record that says so: its key and its value.
     ///
     /// # Errors
     /// If it cannot be written as JSON.
-    pub fn record(&self, whom: &Whom) -> Result<(Vec<u8>, Vec<u8>), String> {
-        let value = serde_json::to_vec(self);
+    pub fn record(&self, pause: &Pause) -> Result<(Vec<u8>, Vec<u8>), String> {
+        let value = serde_json::to_vec(pause);
         let value = value.map_err(|e| format!("the pause cannot be written: {e}"))?;
-        Ok((whom.key.clone(), value))
+        Ok((self.key.clone(), value))
     }
 
     /// Puts it into a transaction in which the cursors' topic has this number.
     ///
     /// # Errors
     /// If it cannot be written as JSON.
-    pub fn write(&self, whom: &Whom, work: &mut Transaction, topic: usize) -> Result<(), String> {
-        let (key, value) = self.record(whom)?;
+    pub fn write(&self, pause: &Pause, work: &mut Transaction, topic: usize) -> Result<(), String> {
+        let (key, value) = self.record(pause)?;
         work.to(topic, &key).push(&key, Some(&value));
         Ok(())
+    }
+
+    /// Whether it stands for them as they are configured now.
+    fn minds(&self, pause: &Pause) -> bool {
+        pause.resumed.is_none() && pause.config == self.config
     }
 }
 
@@ -124,7 +111,7 @@ impl Standing {
             }
             read => read?,
         }
-        let found = self.latest.as_ref().filter(|pause| pause.stands(&self.whom));
+        let found = self.latest.as_ref().filter(|pause| self.whom.minds(pause));
         if self.paused != Some(found.is_some()) {
             let source = self.whom.name.as_str();
             tell(found.map(|pause| pause.reason.as_str()));
@@ -164,13 +151,6 @@ impl Whom {
     }
 }
 
-impl Pause {
-    /// Whether it stands for whoever this is, as configured now.
-    fn stands(&self, whom: &Whom) -> bool {
-        self.resumed.is_none() && self.config == whom.config
-    }
-}
-
 /// The pause that stands for a source as it is configured now.
 ///
 /// # Errors
@@ -178,7 +158,7 @@ impl Pause {
 pub fn find(log: &dyn Log, whom: &Whom) -> Result<Option<Pause>, LogError> {
     let mut standing = Standing::new(whom.clone());
     standing.read_on(log)?;
-    Ok(standing.latest.filter(|pause| pause.stands(whom)))
+    Ok(standing.latest.filter(|pause| whom.minds(pause)))
 }
 
 /// Ends the pause of a source; `None` if it was not paused.
@@ -196,7 +176,7 @@ pub fn resume(
     let mut work = Transaction::default();
     work.time = now;
     let topic = work.register(cursor::TOPIC, log.partitions(cursor::TOPIC).map_err(unknown)?);
-    ended.write(whom, &mut work, topic).map_err(CommitError::Fatal)?;
+    whom.write(&ended, &mut work, topic).map_err(CommitError::Fatal)?;
     let spec = WorkerSpec { id: "resume".to_owned(), ..WorkerSpec::default() };
     log.worker(&spec).map_err(unknown)?.commit(&mut work)?;
     Ok(Some(ended))

@@ -155,7 +155,7 @@ impl<'l, 'c> Press<'l, 'c> {
             return Ok(());
         };
         let whom = account.guard().whom();
-        pause.write(whom, &mut self.transaction, self.receipts).map_err(IngestError::Commit)?;
+        whom.write(&pause, &mut self.transaction, self.receipts).map_err(IngestError::Commit)?;
         self.commit(now)?;
         Err(paused(self.set, &pause.reason))
     }

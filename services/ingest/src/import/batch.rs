@@ -3,7 +3,7 @@
 
 use super::ImportReport;
 use crate::cursor::{self, Cursor};
-use crate::pause::{Pause, Whom};
+use crate::pause::Whom;
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use crate::source::{Event, IngestError, Item, Mark};
@@ -164,8 +164,8 @@ impl<'a> Batch<'a> {
     pub(super) fn pause(&mut self, config: &SourceConfig, file: &str) -> Result<String, Ending> {
         let reason = self.terms.rate.map(|rate| rate.reason()).unwrap_or_default();
         let whom = Whom::source(config);
-        let pause = Pause::of(&whom, (reason.clone(), file), self.now);
-        pause.write(&whom, &mut self.transaction, self.cursors).map_err(IngestError::Commit)?;
+        let pause = whom.pause((reason.clone(), file), self.now);
+        whom.write(&pause, &mut self.transaction, self.cursors).map_err(IngestError::Commit)?;
         Ok(reason)
     }
 

@@ -84,7 +84,7 @@ impl Step for OwnTopicStep {
             false => (&[], String::new()),
         };
         let Counted::Over(_, pause) = self.guard.count(1, dead, (&at, now)) else { return };
-        match pause.record(self.guard.whom()) {
+        match self.guard.whom().record(&pause) {
             Ok((key, value)) => effects.put(PAUSES, &key, &value),
             Err(reason) => tracing::error!(reason, "the pause is not written"),
         }

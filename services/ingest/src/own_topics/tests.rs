@@ -177,7 +177,8 @@ fn a_topic_mostly_of_poison_is_paused_with_the_record_that_is_too_much() {
     assert_eq!(taken, 100);
     let pauses = &effects.transaction().outputs()[1].partitions[0];
     let found: Vec<_> = pauses.parts().flat_map(|part| part.pairs()).collect();
-    let pause: crate::pause::Pause = serde_json::from_slice(found[0].1.unwrap()).unwrap();
+    let pause: tocsin_domain::upstream::Pause =
+        serde_json::from_slice(found[0].1.unwrap()).unwrap();
     assert_eq!((found.len(), pause.file.as_str(), pause.at), (1, "acme.x/3/99", Micros(7)));
 }
 

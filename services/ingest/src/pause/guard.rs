@@ -2,12 +2,13 @@
 //! are dead, and opens when the log says that the source goes on. Whoever takes its rows in writes
 //! the pause, with the last of them.
 
-use super::{LOOK_EVERY, Pause, Standing, Whom};
+use super::{LOOK_EVERY, Standing, Whom};
 use crate::folders::News;
 use crate::poison::Rate;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tocsin_domain::Micros;
+use tocsin_domain::upstream::Pause;
 use tocsin_stream::{Log, LogError};
 
 /// How long a pause of our own may take to come into the log. One that has not come by then was not
@@ -80,7 +81,7 @@ impl Guard {
                 state.standing.forget();
                 // After a pause the rows are looked at anew.
                 state.rate = self.fresh;
-                return Counted::Over(past, Pause::of(&self.whom, (reason, file), now));
+                return Counted::Over(past, self.whom.pause((reason, file), now));
             }
         }
         Counted::Fine
@@ -168,7 +169,7 @@ mod tests {
     fn commit(log: &dyn Log, pause: &Pause) {
         let mut work = Transaction::default();
         let topic = work.register(cursor::TOPIC, log.partitions(cursor::TOPIC).unwrap());
-        pause.write(&whom("a"), &mut work, topic).unwrap();
+        whom("a").write(pause, &mut work, topic).unwrap();
         log.worker(&WorkerSpec::default()).unwrap().commit(&mut work).unwrap();
     }
 

@@ -8,7 +8,7 @@ use super::settings::{self, Polling};
 use super::{Lost, Office, ledger};
 use crate::cursor;
 use crate::folders::News;
-use crate::pause::{Pause, Standing, Whom};
+use crate::pause::{Standing, Whom};
 use crate::poison::Rate;
 use crate::settings::SourceConfig;
 use crate::tally::Tally;
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::topics::DEAD_LETTERS;
-use tocsin_domain::upstream::{Asked, Quota};
+use tocsin_domain::upstream::{Asked, Pause, Quota};
 use tocsin_domain::{Id, Micros, TopicPartition};
 use tocsin_stream::log::PATIENCE;
 use tocsin_stream::{Log, Transaction, Worker, WorkerSpec};
@@ -247,7 +247,7 @@ impl Desk {
     /// Writes that the source is paused, with what is open; look at it anew before it is asked.
     pub fn put_pause(&mut self, whom: &Whom, pause: &Pause) -> Result<(), Lost> {
         self.standing.forget();
-        pause.write(whom, &mut self.transaction, self.cursors).map_err(Lost)
+        whom.write(pause, &mut self.transaction, self.cursors).map_err(Lost)
     }
 
     fn put(&mut self, key: &str, value: Option<&[u8]>) {

@@ -6,7 +6,7 @@ use super::desk::Desk;
 use super::intake::{self, Fault, Page, Taken};
 use super::talk::{End, Next, Talk};
 use super::{Lost, Poller, archive, ledger, outcome};
-use crate::pause::{Pause, Whom};
+use crate::pause::Whom;
 use crate::upstream::{Call, Verdict, by_status};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -257,7 +257,7 @@ impl Poller {
     fn pause(&self, desk: &mut Desk, url: &str) -> Result<End, Lost> {
         let reason = desk.rate.reason();
         let whom = Whom::source(&self.config);
-        let pause = Pause::of(&whom, (reason.clone(), url), (self.office.now)());
+        let pause = whom.pause((reason.clone(), url), (self.office.now)());
         desk.put_pause(&whom, &pause)?;
         // After a pause the rows are looked at anew.
         desk.rate = self.rate;

@@ -7,12 +7,13 @@ use super::lot::{Answer, DEAD, Lot};
 use super::room::Share;
 use super::settings::Pushed;
 use crate::cursor;
-use crate::pause::{Guard, Pause};
+use crate::pause::Guard;
 use crate::tally::Tally;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use tocsin_domain::topics::DEAD_LETTERS;
+use tocsin_domain::upstream::Pause;
 use tocsin_domain::{Id, Micros};
 use tocsin_service::{Metrics, Stop};
 use tocsin_stream::{CommitError, Log, LogError, Transaction, Worker, WorkerSpec};
@@ -231,7 +232,7 @@ impl Appender {
                 builder.push(record.key, Some(record.value));
             }
             if let Some(pause) = &job.stopped {
-                pause.write(job.guard.whom(), transaction, self.cursors)?;
+                job.guard.whom().write(pause, transaction, self.cursors)?;
             } else if let Some(key) = &job.key {
                 let name = key.name.as_bytes();
                 let value = keys::value(key.body, &job.answer);

@@ -70,10 +70,10 @@ fn a_source_that_was_paused_by_whoever_else_reads_it_is_not_asked_either() {
     let mut desk = poller.open().unwrap();
     assert!(stand(&world, &mut poller, &mut desk).0);
     let (whom, log) = (Whom::source(&poller.config), &*world.log);
-    let pause = crate::pause::Pause::of(&whom, ("too many".to_owned(), "a.csv"), MORNING);
+    let pause = whom.pause(("too many".to_owned(), "a.csv"), MORNING);
     let mut work = Transaction::default();
     let topic = work.register(cursor::TOPIC, log.partitions(cursor::TOPIC).unwrap());
-    pause.write(&whom, &mut work, topic).unwrap();
+    whom.write(&pause, &mut work, topic).unwrap();
     log.worker(&WorkerSpec::default()).unwrap().commit(&mut work).unwrap();
     world.pass(Duration::from_hours(1));
     let stood = stand(&world, &mut poller, &mut desk);

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::cursor;
-use crate::pause::{self, Pause};
+use crate::pause;
+use tocsin_domain::upstream::Pause;
 
 const LENIENT: (&str, &str) = ("prefer", "handling=lenient");
 const TWO: &str = "[[producers]]\nname = \"shop\"\ntoken_sha256 = \"HASH\"\nevents = [\"reading\"]\n\

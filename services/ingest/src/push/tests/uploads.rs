@@ -4,6 +4,7 @@
 use super::*;
 use crate::cursor;
 use crate::pause;
+use tocsin_domain::upstream::Pause;
 
 const SET: &str = "[[datasets]]\nname = \"catalogue\"\n[[datasets.files]]\nname = \"columns\"\n\
     key = [\"id\"]\ntypes = { size = \"whole\" }\n";
@@ -84,7 +85,7 @@ fn an_upload_of_dead_letters_pauses_its_producer_and_goes_on_where_it_was() {
     let detail = got.body["detail"].as_str().unwrap();
     assert!(detail.contains("90 of the last 100 rows could not be read"), "{detail}");
     assert_eq!(stands(), (11, 90), "the note, what was good, and no flood");
-    let pauses: Vec<pause::Pause> = world
+    let pauses: Vec<Pause> = world
         .values(cursor::TOPIC)
         .iter()
         .filter_map(|value| serde_json::from_slice(value).ok())
