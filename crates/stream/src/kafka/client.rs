@@ -240,12 +240,12 @@ impl ClientContext for Context {
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(facility, message, "kafka client");
+                tracing::error!(facility, text = message, "kafka client");
             }
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
-                tracing::warn!(facility, message, "kafka client");
+                tracing::warn!(facility, text = message, "kafka client");
             }
-            _ => tracing::debug!(facility, message, "kafka client"),
+            _ => tracing::debug!(facility, text = message, "kafka client"),
         }
     }
 
