@@ -3,6 +3,7 @@
 
 use crate::{Id, Micros, Money};
 use serde::Serialize;
+use std::time::Duration;
 
 /// One air-quality value of one subject. Key of its topic: `tenant/subject/measure`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -164,6 +165,21 @@ pub const AIR: [(&str, &str); 7] = [
     ("co", "CO"),
     ("aqi", "AQI"),
 ];
+
+/// An event from further ahead is refused: it would make every other event of its subject late until
+/// its date. A day leaves room for local times that were taken for UTC. Held against the arrival,
+/// not the wall clock, so that a replay decides the same.
+const FARTHEST_AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// What is wrong with the time of an event that says when something was so, if it is from the future.
+pub fn too_far_ahead(time: Micros, arrival: Micros) -> Option<String> {
+    (time > arrival.plus(FARTHEST_AHEAD)).then(|| {
+        format!(
+            "the event time is {time} and it arrived at {arrival}: it may be at most 24 hours ahead, \
+             or its subject would be silent until then; correct the source's clock or time zone"
+        )
+    })
+}
 
 /// A measure as people write it; itself if nobody writes it otherwise.
 pub fn shown_measure(measure: &str) -> &str {

@@ -124,7 +124,7 @@ impl World {
         let topics: Vec<_> = Topics::builtin().iter().collect();
         log.create_topics(&topics).expect("topics");
         let shared = log.clone() as Arc<dyn Log>;
-        let now = Arc::new(|| Micros(1_700_000_000_000_000));
+        let now = Arc::new(|| Micros(1_714_608_000_000_000));
         let made = Push::new(&shared, (&settings, &sources), 0, Metrics::new(), now);
         let (push, writer) = made.expect("a push");
         let writer = std::thread::spawn(move || writer.run(&Stop::new()));

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tocsin_domain::alert::{Alert, Evidence};
-use tocsin_domain::event::{Listing, OrderRow, Reading};
+use tocsin_domain::event::{Listing, OrderRow, Reading, too_far_ahead};
 use tocsin_domain::topics::Topics;
 use tocsin_domain::wire::avro::Text;
 use tocsin_domain::wire::{self, Fact, RawReading, SchemaIds};
@@ -20,11 +20,6 @@ use tocsin_stream::state::Store;
 use tocsin_stream::step::Ring;
 use tocsin_stream::time::{Arrival, Waiting};
 use tocsin_stream::{Effects, Poison, Record, Step};
-
-/// An event from further ahead is refused: it would make every other event of its subject late until
-/// its date. A day leaves room for local times that were taken for UTC. Held against the arrival,
-/// not the wall clock, so that a replay decides the same.
-const FARTHEST_AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 /// Events and conditions in, alerts out.
 pub struct DetectStep {
@@ -350,16 +345,7 @@ fn wrong_key(key: &[u8], event: &Event<'_>) -> Poison {
 /// `taken` is when the log took it: a producer may leave the arrival out.
 fn check_time(event: &Event<'_>, taken: Micros) -> Result<(), Poison> {
     let ((time, _), arrival) = (event.identity(), event.arrival().max(taken));
-    if time <= arrival.plus(FARTHEST_AHEAD) {
-        return Ok(());
-    }
-    Err(Poison::new(
-        "time",
-        format!(
-            "the event time is {time} and it arrived at {arrival}: it may be at most 24 hours ahead, \
-             or its subject would be silent until then; correct the source's clock or time zone"
-        ),
-    ))
+    too_far_ahead(time, arrival).map_or(Ok(()), |reason| Err(Poison::new("time", reason)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The sources that are asked, as a page and as JSON.
 
 use super::*;
-use tocsin_domain::upstream::{Asked, Quota};
+use tocsin_domain::upstream::{Asked, Pause, Quota};
 
 /// How a source stands that is asked, as `ingest` commits it.
 pub(super) fn asked(log: &dyn Log, transaction: &mut Transaction) {
@@ -27,8 +27,13 @@ pub(super) fn asked(log: &dyn Log, transaction: &mut Transaction) {
     };
     // Another configuration has ended its pause.
     let goes_on = Quota { called_at: Some(Micros(2 * HOUR)), ..quota.clone() };
-    let pause =
-        serde_json::json!({ "at": Micros(HOUR), "reason": HOSTILE, "file": "", "resumed": null });
+    let pause = Pause {
+        at: Micros(HOUR),
+        reason: HOSTILE.into(),
+        file: String::new(),
+        config: Id::default(),
+        resumed: None,
+    };
     let topic = topics::INGEST_CURSORS_CHANGELOG;
     let number = transaction.register(topic, log.partitions(topic).unwrap());
     for (key, value) in [
@@ -36,8 +41,8 @@ pub(super) fn asked(log: &dyn Log, transaction: &mut Transaction) {
         (Asked::key("default", "shop", HOSTILE), serde_json::to_vec(&search).unwrap()),
         (Quota::key("other", "theirs"), serde_json::to_vec(&quota).unwrap()),
         (Quota::key("default", "goes-on"), serde_json::to_vec(&goes_on).unwrap()),
-        ("pause/default/shop".to_owned(), pause.to_string().into_bytes()),
-        ("pause/default/goes-on".to_owned(), pause.to_string().into_bytes()),
+        (Pause::key("default", "shop"), serde_json::to_vec(&pause).unwrap()),
+        (Pause::key("default", "goes-on"), serde_json::to_vec(&pause).unwrap()),
         ("default/shop//a/file.csv".to_owned(), b"{}".to_vec()),
     ] {
         transaction.to(number, key.as_bytes()).push(key.as_bytes(), Some(&value));

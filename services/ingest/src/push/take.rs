@@ -12,6 +12,7 @@ use crate::source::Event;
 use crate::tally::Tally;
 use axum::http::StatusCode;
 use tocsin_domain::dead_letter::DeadLetter;
+use tocsin_domain::event::too_far_ahead;
 use tocsin_domain::{Id, Micros};
 
 /// The most bytes of one event.
@@ -63,7 +64,7 @@ impl<'t> Put<'t> {
         Put { producer, lot, left_out: 0, meant: None }
     }
 
-    /// Puts a fact, if the producer may.
+    /// Puts a fact, if the producer may, and if `detect` would take it.
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), Fault> {
         let (kind, subject) = match event {
             Event::Reading(event) => (Pushed::Reading, event.subject),
@@ -74,6 +75,11 @@ impl<'t> Put<'t> {
         };
         if let Some(reason) = self.producer.out_of_scope(kind, subject) {
             return Err(Fault::of("scope", reason));
+        }
+        if matches!(kind, Pushed::Reading | Pushed::Listing | Pushed::OrderRow)
+            && let Some(reason) = too_far_ahead(event.event_time(), event.arrival_time())
+        {
+            return Err(Fault::of("time", reason));
         }
         self.lot.event(kind, event);
         Ok(())

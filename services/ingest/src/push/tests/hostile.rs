@@ -104,7 +104,7 @@ fn ten_thousand_hostile_bodies_are_refused_or_taken() {
             producer: &producer,
             body: &body,
             hash: Id::of("push-body", &[&body]),
-            now: Micros(1_000_000),
+            now: NOW,
         };
         match reader.read(&request) {
             Ok(Taken { lot, answer, .. }) => {

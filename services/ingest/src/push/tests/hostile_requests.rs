@@ -185,7 +185,7 @@ impl Told {
 fn ten_thousand_hostile_requests_are_answered_and_only_what_is_taken_is_written() {
     let log = new_log();
     let (settings, sources, _) = configured(&format!("{OPEN}{SOURCES}"));
-    let (shared, now) = (log.clone() as Arc<dyn Log>, Arc::new(|| Micros(1_000_000)));
+    let (shared, now) = (log.clone() as Arc<dyn Log>, Arc::new(|| NOW));
     let made = Push::new(&shared, (&settings, &sources), 0, Metrics::new(), now);
     let (push, writer) = made.map_err(|error| error.to_string()).unwrap();
     let (push, stop) = (Arc::new(push), Stop::new());

@@ -69,6 +69,8 @@ fn wrong_events() -> Vec<(String, &'static str)> {
         (order_with(":2", ":\"many\""), "/data/units"),
         (order_with("05-01", "05-32"), "/data/at"),
         (event("1", "com.acme.order", &nested), "/data"),
+        (READING.replace("2024-05-01T", "2124-05-01T"), ""),
+        (order_with("2024-05-01", "2124-05-01"), "/data"),
         ("[]".to_owned(), ""),
         ("3".to_owned(), ""),
     ]
