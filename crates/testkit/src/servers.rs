@@ -1,15 +1,15 @@
-//! Real servers for tests: Kafka, a CQL database, a schema registry. Those that the environment names,
-//! else those that `tests/servers/servers` starts: in containers or from their jars. Never a mock, and
-//! never a silent skip: a test that cannot have its server fails with the command to run.
+//! Real servers for tests: Kafka, a CQL database, a schema registry. Those that the environment names, else in
+//! containers where an engine answers, else from their jars. Never a mock, and never a silent skip: a test that
+//! cannot have its server fails and says what to do. `TOCSIN_SERVERS=containers` or `jars` leaves no choice.
 
 #![allow(clippy::panic, reason = "a test that cannot have its server has failed")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+mod containers;
+mod images;
+mod jars;
 
-/// Variables that choose ports for a server that is started by hand.
-const PORTS: &[&str] = &["KAFKA_PORT", "CQL_PORT", "REGISTRY_PORT"];
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,14 @@ impl Kind {
             Kind::Cql => ("cassandra", "TOCSIN_TEST_CQL"),
             Kind::Registry => ("registry", "TOCSIN_TEST_REGISTRY"),
             Kind::Flume => ("flume", "TOCSIN_BENCH_FLUME"),
+        }
+    }
+
+    /// What stands in its variable when it listens on this port of this machine.
+    fn address(self, port: u16) -> String {
+        match self {
+            Kind::Registry => format!("http://127.0.0.1:{port}/apis/ccompat/v7"),
+            Kind::Kafka | Kind::Cql | Kind::Flume => format!("127.0.0.1:{port}"),
         }
     }
 }
@@ -64,27 +72,38 @@ pub fn unique(prefix: &str) -> String {
 }
 
 /// A server of one test alone, to be killed, paused and started on the same data. Ends with the test.
-#[derive(Debug)]
 pub struct Private {
-    kind: Kind,
-    directory: PathBuf,
+    home: Home,
     address: String,
 }
 
+/// Where a server runs.
+enum Home {
+    Container(containers::Server),
+    Jars(jars::Server),
+}
+
 impl Private {
-    /// Starts one whose data and logs are in `directory`, which must outlive it.
+    /// Starts one. From its jars, its data and logs are in `directory`, which must outlive it.
     pub fn start(kind: Kind, directory: &Path) -> Private {
-        let address = up(kind, directory, std::process::id());
-        Private { kind, directory: directory.to_owned(), address }
+        let Some(image) = in_container(kind) else { return Private::from_jars(kind, directory) };
+        let server = begun(kind, containers::Server::alone(kind.names().0, image));
+        Private { address: kind.address(server.port()), home: Home::Container(server) }
     }
 
-    /// The same with these lines added to its configuration: properties of Kafka, or YAML of Cassandra.
+    /// The same with these lines added to its configuration: properties of Kafka, or YAML of Cassandra. From its
+    /// jars in any case, as the lines name files of this machine.
     pub fn start_with(kind: Kind, directory: &Path, settings: &str) -> Private {
         let more = directory.join(format!("{}.more", kind.names().0));
         let written =
             std::fs::create_dir_all(directory).and_then(|()| std::fs::write(more, settings));
         assert!(written.is_ok(), "cannot write into {}: {written:?}", directory.display());
-        Private::start(kind, directory)
+        Private::from_jars(kind, directory)
+    }
+
+    fn from_jars(kind: Kind, directory: &Path) -> Private {
+        let (server, address) = jars::Server::start(kind, directory, std::process::id());
+        Private { home: Home::Jars(server), address }
     }
 
     /// Where it answers, now and after a restart: as [`kafka`], [`cql`] and [`registry`] say it.
@@ -94,48 +113,86 @@ impl Private {
 
     /// The id of its process; none if it runs in a container.
     pub fn process(&self) -> Option<u32> {
-        let file = self.directory.join(self.kind.names().0).with_extension("pid");
-        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+        match &self.home {
+            Home::Container(_) => None,
+            Home::Jars(server) => server.process(),
+        }
     }
 
     /// Ends it as a power cut would, and waits until it is gone.
     pub fn kill(&self) {
-        self.tell("kill");
+        match &self.home {
+            Home::Container(server) => done("kill", server.kill()),
+            Home::Jars(server) => server.tell("kill"),
+        }
     }
 
     /// Starts it again on the data that it had, and waits until it answers.
     pub fn restart(&self) {
-        let address = up(self.kind, &self.directory, std::process::id());
-        assert_eq!(address, self.address, "the server came back at another address");
+        match &self.home {
+            Home::Container(server) => done("restart", server.restart()),
+            Home::Jars(server) => server.restart(),
+        }
     }
 
     /// Makes it stand still: connections stay open, and nothing is answered.
     pub fn pause(&self) {
-        self.tell("pause");
+        match &self.home {
+            Home::Container(server) => done("pause", server.pause()),
+            Home::Jars(server) => server.tell("pause"),
+        }
     }
 
     /// Lets it go on after a [`Private::pause`].
     pub fn resume(&self) {
-        self.tell("resume");
-    }
-
-    fn tell(&self, what: &str) {
-        run(what, &self.directory, &[self.kind.names().0]);
+        match &self.home {
+            Home::Container(server) => done("resume", server.resume()),
+            Home::Jars(server) => server.tell("resume"),
+        }
     }
 }
 
 impl Drop for Private {
     fn drop(&mut self) {
-        // Not `tell`: a second panic would hide the first. The watch ends it when this process ends.
-        let _ = command("kill", &self.directory, &[self.kind.names().0]).output();
+        // A container goes by itself.
+        if let Home::Jars(server) = &self.home {
+            server.end();
+        }
     }
+}
+
+/// The image of a server that is to run in a container.
+fn in_container(kind: Kind) -> Option<images::Image> {
+    let wanted = match std::env::var("TOCSIN_SERVERS").as_deref() {
+        Ok("jars") => false,
+        Ok("containers") => true,
+        _ => containers::engine(),
+    };
+    images::image(kind).filter(|_| wanted)
+}
+
+fn begun<T>(kind: Kind, server: Result<T, String>) -> T {
+    server.unwrap_or_else(|error| {
+        let name = kind.names().0;
+        panic!("{name} does not start in a container, TOCSIN_SERVERS=jars does without: {error}");
+    })
+}
+
+fn done(what: &str, outcome: Result<(), String>) {
+    assert!(outcome.is_ok(), "the engine cannot {what} the server: {outcome:?}");
 }
 
 fn shared(kind: Kind) -> String {
     match std::env::var(kind.names().1) {
-        Ok(address) if !address.is_empty() => address,
-        _ => up(kind, &target().join("test-servers"), owner()),
+        Ok(address) if !address.is_empty() => return address,
+        _ => {}
     }
+    let directory = target().join("test-servers");
+    let Some(image) = in_container(kind) else {
+        return jars::Server::start(kind, &directory, owner()).1;
+    };
+    let server = containers::Server::shared(kind.names().0, image, owner(), &directory);
+    kind.address(begun(kind, server).port())
 }
 
 /// Where the build puts things: `target/debug/deps/<test>` is what runs.
@@ -152,43 +209,4 @@ fn owner() -> u32 {
     let parent = std::os::unix::process::parent_id();
     let name = std::fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
     if name.starts_with("cargo") { parent } else { std::process::id() }
-}
-
-/// Starts a server if it does not run yet; gives its address.
-fn up(kind: Kind, directory: &Path, owner: u32) -> String {
-    let (name, variable) = kind.names();
-    let printed = run("up", directory, &["--while", &owner.to_string(), name]);
-    let mut lines = printed.lines().filter_map(|line| line.split_once('='));
-    let found = lines.find(|(key, _)| *key == variable);
-    found.map(|(_, address)| address.to_owned()).unwrap_or_else(|| {
-        panic!("the script named no {variable}, but printed {printed:?}");
-    })
-}
-
-fn command(what: &str, directory: &Path, rest: &[&str]) -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/servers");
-    let mut command = Command::new(script);
-    command.arg(what).arg(directory).args(rest);
-    // Each directory has ports of its own.
-    for variable in PORTS {
-        command.env_remove(variable);
-    }
-    command
-}
-
-fn run(what: &str, directory: &Path, rest: &[&str]) -> String {
-    let mut command = command(what, directory, rest);
-    let by_hand =
-        || format!("tests/servers/servers {what} {} {}", directory.display(), rest.join(" "));
-    match command.output() {
-        Ok(Output { status, stdout, .. }) if status.success() => {
-            String::from_utf8_lossy(&stdout).into_owned()
-        }
-        Ok(Output { status, stderr, .. }) => panic!(
-            "the server for this test does not start ({status}); look by hand: {}\n{}",
-            by_hand(),
-            String::from_utf8_lossy(&stderr)
-        ),
-        Err(error) => panic!("cannot run {}: {error}", by_hand()),
-    }
 }
