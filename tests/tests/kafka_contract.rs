@@ -15,3 +15,10 @@ fn kafka_keeps_the_contract() {
     let log = KafkaLog::connect(options()).unwrap();
     log_suite::run(&|| log.clone());
 }
+
+/// Without it, a broker that comes back can end a process.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_mend_of_its_client_is_linked() {
+    assert!(tocsin_stream::kafka::mended());
+}

@@ -144,6 +144,13 @@ fn zombie(membership: &str, step: &str) {
     assert_eq!([detector, ingest].map(Process::terminate), [Some(0), Some(0)]);
 }
 
+/// Without the mend, a broker that comes back ends a process now and then.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_programs_of_this_package_are_linked_with_the_mend_of_their_client() {
+    assert!(tocsin_stream::kafka::mended());
+}
+
 #[test]
 fn a_broker_that_was_killed_costs_nothing_but_time() {
     broker_away("killed", "", Private::kill, Private::restart);

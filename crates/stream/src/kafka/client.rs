@@ -98,6 +98,8 @@ impl KafkaOptions {
                 "the Kafka property {name:?} cannot be set: the promises of the log depend on it; remove it"
             )));
         }
+        #[cfg(target_os = "linux")]
+        crate::kafka::native::linked();
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.bootstrap)

@@ -5,10 +5,14 @@
 #![allow(unsafe_code)]
 
 mod consume;
+#[cfg(target_os = "linux")]
+mod leaders;
 mod messages;
 mod produce;
 
 pub(super) use consume::{Cursor, Queue};
+#[cfg(target_os = "linux")]
+pub(super) use leaders::{linked, mended};
 pub(super) use messages::{Message, Messages};
 pub(super) use produce::{Group, Outlet, Refusal, commit, send_offsets};
 

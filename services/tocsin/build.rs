@@ -1,0 +1,7 @@
+//! How the programs of this package are linked.
+
+mod link;
+
+fn main() {
+    link::tell();
+}
