@@ -42,7 +42,8 @@ use worker::KafkaWorker;
 /// How often somebody who waits for anything at all looks again.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Whether this program is linked with the mend of its Kafka client, without which a broker that comes back can end it.
+/// Whether this program is linked with the mend of its Kafka client, without which a broker that comes back can end it;
+/// never with another librdkafka than the one that it was made for.
 #[cfg(target_os = "linux")]
 pub fn mended() -> bool {
     native::mended()

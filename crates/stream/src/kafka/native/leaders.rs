@@ -83,9 +83,16 @@ struct Found {
     topics: *mut [u64; 16],
 }
 
+/// The librdkafka whose function it is, 2.12.1: look at another's before it is let in here.
+const VERSION: c_int = 0x02_0c_01_ff;
+
 /// Whether this program is linked with the mend: makes room for three partitions as librdkafka does, in memory that is
 /// not empty, and looks what they are.
 pub(in crate::kafka) fn mended() -> bool {
+    // SAFETY: gives a number.
+    if unsafe { sys::rd_kafka_version() } != VERSION {
+        return false;
+    }
     let (mut bytes, mut inner) = ([u64::MAX / 3; 512], [0; 16]);
     let (size, bytes) = (size_of_val(&bytes), bytes.as_mut_ptr());
     let mut room = Room { size, used: 0, bytes, failed: 0, strict: 1 };
